@@ -1,0 +1,191 @@
+"""What the two commands do. `python tools/notebooks.py test|chapters|readme|sync` (see CONTRIBUTING.md)."""
+import argparse, filecmp, json, os, re, shutil, subprocess, sys, tempfile, time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NBS, CHAPTERS, RESULTS = ROOT/'nbs', ROOT/'nbs'/'chapters', ROOT/'results'
+FLAGS = ['slow', 'cuda']
+
+
+def library(): return sorted(NBS.glob('*.ipynb'))
+def chapters(): return sorted(CHAPTERS.glob('[0-9]*.ipynb'))
+def cells(path): return json.loads(path.read_text(encoding='utf-8'))['cells']
+
+
+# ---- executing a chapter ------------------------------------------------------------------------------------
+def execute(path, env, progress=lambda i, n: None, save=False):
+    "Run all cells of a notebook in a kernel of its own; raises where a cell does. `save`: leave the outputs in the file, cleaned"
+    import nbformat
+    from nbclient import NotebookClient
+    nb = nbformat.read(path, 4)
+    client = NotebookClient(nb, timeout=None, kernel_name='python3', resources={'metadata': {'path': str(path.parent)}},
+                            on_cell_complete=lambda cell, cell_index: progress(cell_index + 1, len(nb.cells)))
+    with client.setup_kernel(env={**os.environ, **env}):
+        for i, cell in enumerate(nb.cells): client.execute_cell(cell, i); progress(i + 1, len(nb.cells))
+    if save:
+        for cell in nb.cells:
+            if cell.cell_type == 'code': cell.outputs = [o for o in cell.outputs if o.get('name') != 'stderr']
+        nbformat.write(nb, path)
+        clean(path)
+
+
+def clean(path):
+    from execnb.nbio import read_nb, write_nb
+    from nbdev.clean import clean_nb
+    nb = read_nb(path)
+    clean_nb(nb)
+    write_nb(nb, path)
+
+
+def run_chapters(profile, fresh=False):
+    "Every chapter top to bottom, with progress; the executed notebooks stay in place, results go to results/"
+    if fresh: shutil.rmtree(RESULTS, ignore_errors=True)
+    RESULTS.mkdir(exist_ok=True)
+    times_file = RESULTS/f'chapter_times_{profile}.json'
+    before = json.loads(times_file.read_text()) if times_file.exists() else {}
+    todo, times, start = chapters(), {}, time.time()
+    for k, path in enumerate(todo, 1):
+        t0 = time.time()
+        def progress(i, n):
+            known = [before[p.name] for p in todo[k:] if p.name in before]
+            here = (time.time() - t0)*(n - i)/max(i, 1) if path.name not in before else max(before[path.name] - (time.time() - t0), 0)
+            left = here + sum(known) + (len(todo) - k - len(known))*((time.time() - start)/k)
+            print(f'\r[{k}/{len(todo)}] {path.name:32} cell {i:>3}/{n}   {time.time()-start:5.0f} s   about {left:4.0f} s left ', end='', flush=True)
+        try: execute(path, {'MLIC_PROFILE': profile, 'MLIC_STORE': str(RESULTS)}, progress, save=True)
+        except Exception as e:
+            print(f'\n{path.name} failed:\n{e}')
+            return 1
+        times[path.name] = time.time() - t0
+        times_file.write_text(json.dumps({**before, **times}, indent=1))
+        print()
+    summary = RESULTS/'summary.csv'
+    if summary.exists():
+        import pandas as pd
+        print('\n' + pd.read_csv(summary).to_string(index=False))
+    print(f'\n{len(todo)} chapters in {time.time()-start:.0f} s; read them in nbs/chapters/, the results are in results/')
+    return 0
+
+
+# ---- README -------------------------------------------------------------------------------------------------
+def readme():
+    "nbs/index.ipynb as Markdown: prose, the code that is not hidden and its text output"
+    out = []
+    for c in cells(NBS/'index.ipynb'):
+        src = ''.join(c['source'])
+        if c['cell_type'] == 'markdown': out.append(src)
+        if c['cell_type'] != 'code' or re.search(r'^#\|\s*hide', src, re.M): continue
+        out.append('```python\n' + re.sub(r'^#\|.*\n', '', src, flags=re.M).strip() + '\n```')
+        for o in c['outputs']:
+            data = o.get('data', {})
+            text = o.get('text') or (data.get('text/markdown') or data.get('text/plain') if data else None)
+            if not text: continue
+            text = ''.join(text).rstrip()
+            out.append(text if 'text/markdown' in data else '\n'.join('    ' + l for l in text.split('\n')))
+    return '\n\n'.join(out).replace('](images/', '](nbs/images/').replace('src="images/', 'src="nbs/images/') + '\n'
+
+
+# ---- checks -------------------------------------------------------------------------------------------------
+def check_sync():
+    "mlic/ and README.md are what the notebooks export: deleted, exported anew in a copy, compared"
+    with tempfile.TemporaryDirectory() as tmp:
+        tmp = Path(tmp)
+        for d in ('nbs', 'mlic'): shutil.copytree(ROOT/d, tmp/d, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+        shutil.copy(ROOT/'settings.ini', tmp)
+        for f in (tmp/'mlic').glob('*.py'):
+            if f.name != '__init__.py': f.unlink()
+        subprocess.run([sys.executable, '-c', 'from nbdev.doclinks import nbdev_export; nbdev_export()'], cwd=tmp, check=True,
+                       env={k: v for k, v in os.environ.items() if k != 'IN_TEST'})
+        names = {f.name for d in (ROOT, tmp) for f in (d/'mlic').glob('*.py')}
+        _, differ, missing = filecmp.cmpfiles(ROOT/'mlic', tmp/'mlic', names, shallow=False)
+    assert not differ + missing, f'mlic/ is not what nbs/ exports: {sorted(differ + missing)}; run `make export` and commit both'
+    assert (ROOT/'README.md').read_text(encoding='utf-8') == readme(), 'README.md is not what nbs/index.ipynb gives; run `make export`'
+
+
+def check_clean():
+    "Committed notebooks are clean, carry cell ids, and name no path of the machine they ran on"
+    for path in library() + chapters():
+        with tempfile.TemporaryDirectory() as tmp:
+            copy = Path(tmp)/path.name
+            shutil.copy(path, copy)
+            clean(copy)
+            assert copy.read_bytes() == path.read_bytes(), f'{path.relative_to(ROOT)} is not clean; run `make clean-nbs`'
+        ids = [c.get('id') for c in cells(path)]
+        assert all(ids) and len(set(ids)) == len(ids), f'{path.relative_to(ROOT)}: cells without an id of their own'
+        found = re.search(r'(/home/|/root/|/Users/|/tmp/|[A-Z]:\\\\Users)[^"\s]*', path.read_text(encoding='utf-8'))
+        assert not found, f'{path.relative_to(ROOT)} names a path of one machine: {found[0]}'
+
+
+def check_floors():
+    "No module imports from its own floor or above (the tens digit of its notebook), save where its notebook says `# floor: why`"
+    floor = {}
+    for path in library():
+        exp = re.search(r'#\|\s*default_exp\s+(\w+)', path.read_text(encoding='utf-8'))
+        if exp: floor[exp[1]] = int(path.name[0])
+    for name, own in floor.items():
+        for line in (ROOT/'mlic'/f'{name}.py').read_text(encoding='utf-8').splitlines():
+            used = re.match(r'\s*(?:from|import)\s+(?:mlic)?\.(\w+)', line)
+            if used and '# floor:' not in line and name != used[1]:
+                assert floor[used[1]] < own, f'{name} (floor {own}) imports {used[1]} (floor {floor[used[1]]})'
+
+
+def check_wheel():
+    "The wheel installs and imports in an environment that has no nbdev"
+    with tempfile.TemporaryDirectory() as tmp:
+        subprocess.run([sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', tmp, str(ROOT)], check=True, cwd=tmp)
+        wheel, = Path(tmp).glob('*.whl')
+        subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--target', f'{tmp}/site', str(wheel)], check=True)
+        mods = [f.stem for f in (ROOT/'mlic').glob('*.py') if f.stem != '_modidx']
+        code = (f"import sys; sys.path.insert(0, {tmp + '/site'!r}); sys.modules.update(nbdev=None, execnb=None, ghapi=None)\n"
+                f"import importlib\nfor m in {mods}: importlib.import_module('mlic.' + m if m != '__init__' else 'mlic')\n"
+                f"assert sys.modules['mlic'].__file__.startswith({tmp!r})")
+        subprocess.run([sys.executable, '-c', code], check=True, cwd=tmp)
+    shutil.rmtree(ROOT/'build', ignore_errors=True)
+
+
+def test_library(path, tmp):
+    code = ("import sys; from pathlib import Path; from nbdev.test import test_nb\n"
+            f"sys.exit(not test_nb(Path({str(path)!r}), skip_flags={FLAGS}, basepath={str(ROOT)!r})[0])")
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'MPLBACKEND': 'agg', 'MLIC_PROFILE': 'quick', 'MLIC_STORE': tmp}
+    res = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=env, cwd=NBS)
+    assert res.returncode == 0, res.stdout[-2000:] + res.stderr[-6000:]
+
+
+def test_chapter(path, tmp):
+    execute(path, {'MLIC_PROFILE': 'quick', 'MLIC_STORE': tmp, 'OMP_NUM_THREADS': '1'})
+
+
+def test():
+    "Everything that `make test` promises; returns the exit status"
+    tmp = tempfile.mkdtemp(prefix='mlic_test_')
+    jobs = [(f.__doc__.split(':')[0].split(';')[0], f) for f in (check_sync, check_clean, check_floors, check_wheel)]
+    jobs += [(str(p.relative_to(ROOT)), lambda p=p: test_library(p, tmp)) for p in library()]
+    # longest first would need their times; the chapters are the long ones
+    jobs += [(str(p.relative_to(ROOT)) + ' (quick)', lambda p=p: test_chapter(p, tmp)) for p in chapters()]
+    failed = []
+    def one(job):
+        name, f = job
+        t0 = time.time()
+        try: f()
+        except (Exception, SystemExit) as e: failed.append(name); print(f'FAIL {name}\n{e}', flush=True)
+        else: print(f'ok   {name}  {time.time()-t0:.1f} s', flush=True)
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool: list(pool.map(one, jobs))
+    shutil.rmtree(tmp, ignore_errors=True)
+    skipped = sum(bool(re.search(rf"^#\|\s*({'|'.join(FLAGS)})\b", ''.join(c['source']), re.M)) for p in library() for c in cells(p))
+    print(f'{skipped} cells marked {" or ".join(FLAGS)} were not run')
+    for name in failed: print(f'failed: {name}')
+    print(f'{len(jobs)-len(failed)} passed, {len(failed)} failed')
+    return int(bool(failed))
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('what', choices=['test', 'chapters', 'readme', 'clean', 'sync'])
+    parser.add_argument('--profile', default=os.environ.get('MLIC_PROFILE', 'default'), choices=['quick', 'default', 'full'])
+    parser.add_argument('--fresh', action='store_true', help='forget the stored results first')
+    args = parser.parse_args()
+    if args.what == 'test': sys.exit(test())
+    if args.what == 'chapters': sys.exit(run_chapters(args.profile, args.fresh))
+    if args.what == 'readme': (ROOT/'README.md').write_text(readme(), encoding='utf-8')
+    if args.what == 'clean': [clean(p) for p in library() + chapters()]
+    if args.what == 'sync': check_sync(), check_clean(), check_floors()
