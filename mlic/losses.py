@@ -41,11 +41,11 @@ def _prepare(logits, targs):
     s, t = logits.as_subclass(Tensor), targs.as_subclass(Tensor)
     dtype = torch.promote_types(s.dtype, torch.float32)
     s, y = s.to(dtype), t.to(dtype)
-    ok = (y*y == y.abs()).all() # true for -1, 0 and 1 alone; false for NaN
-    if ok.is_cuda: torch._assert_async(ok, 'targs hold something else than 0, 1 and -1 (unknown)')
-    elif not ok: check_targs(t, unknown=True, name='targs')
-    known = y >= 0
-    return s, y, (None if not s.is_cuda and known.all() else known)
+    known = (y == 0).logical_or_(y == 1)
+    if s.is_cuda: torch._assert_async((known | (y == -1)).all(), 'targs hold something else than 0, 1 and -1 (unknown)')
+    elif known.all(): known = None
+    else: check_targs(t, unknown=True, name='targs')
+    return s, y, known
 
 # %% ../nbs/10_losses.ipynb #fe9d2b8b
 class ElementLoss(MLICLoss):
@@ -147,25 +147,38 @@ class AsymmetricLoss(ElementLoss):
 
 # %% ../nbs/10_losses.ipynb #5c557357
 class _LSEP(torch.autograd.Function):
-    "softplus(LSE over negatives of s + LSE over positives of -s) per image, with one exponential per element"
+    "softplus(LSE over negatives of s + LSE over positives of -s) per image; the gradient is made on the way forward"
     @staticmethod
-    def forward(ctx, s, pos, known):
+    def forward(ctx, s, pos, known, sparse):
         low, tiny = torch.finfo(s.dtype).min/8, torch.finfo(s.dtype).tiny
-        t = torch.where(pos, -s, s)
-        if known is not None: t = t.masked_fill(~known, low)
-        mp, mn = t.masked_fill(~pos, low).amax(1, keepdim=True), t.masked_fill(pos, low).amax(1, keepdim=True)
-        e = t.sub_(torch.where(pos, mp, mn)).exp_()
-        p = (e*pos).sum(1, keepdim=True).clamp_min(tiny)
-        n = e.masked_fill(pos, 0).sum(1, keepdim=True).clamp_min(tiny)
-        x = mp + mn + p.log() + n.log() # far below zero where a side is empty
-        ctx.save_for_backward(e, pos, torch.sigmoid(x), p, n)
-        return F.softplus(x).squeeze(1)
+        e = s.masked_fill(pos if known is None else pos | ~known, low)
+        top = e.amax(1, keepdim=True)
+        e = e.sub_(top).exp_() # softmax of the negatives, before its division by n
+        n = e.sum(1, keepdim=True)
+        if sparse: # few positives: gather them
+            i, k = pos.nonzero(as_tuple=True)
+            t = -s[i,k]
+            high = torch.full_like(top, low)[:,0].scatter_reduce_(0, i, t, 'amax')
+            f = (t - high[i]).exp_()
+            p = torch.zeros_like(high).index_add_(0, i, f).clamp_min_(tiny)[:,None]
+            high = high[:,None]
+        else:
+            f = torch.where(pos, -s, low)
+            high = f.amax(1, keepdim=True)
+            f = f.sub_(high).exp_()
+            p = f.sum(1, keepdim=True)
+        x = top + high + n.log() + p.log() # far below zero where a side is empty
+        sig = torch.sigmoid(x)
+        e.mul_(sig/n)
+        if sparse: e[i,k] = -f*(sig/p)[i,0]
+        else: e.sub_(f.mul_(sig/p))
+        ctx.save_for_backward(e)
+        return F.softplus(x)[:,0]
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad):
-        e, pos, sig, p, n = ctx.saved_tensors
-        g = sig*grad[:,None]
-        return e*torch.where(pos, -g/p, g/n), None, None
+    def backward(ctx, grad): return ctx.saved_tensors[0]*grad[:,None], None, None, None
+
+def _lsep(s, y, known): return _LSEP.apply(s, y == 1, known, not s.is_cuda)
 
 def lsep(
     logits:Tensor, # (N,K)
@@ -173,7 +186,7 @@ def lsep(
 )->Tensor: # (N,)
     "Log-sum-exp pairwise loss of each image, exact in O(K) time and memory"
     s, y, known = _prepare(logits, targs)
-    return _LSEP.apply(s, y == 1, known)
+    return _lsep(s, y, known)
 
 # %% ../nbs/10_losses.ipynb #3029c2a1
 def _sample_pairs(s, pos, neg, t):
@@ -191,7 +204,7 @@ class LSEPLoss(RankingLoss):
     ): super().__init__(reduction); self.pairs = pairs
     def terms(self, s, y, known):
         pos, neg = _sides(y)
-        exact = _LSEP.apply(s, pos, known)
+        exact = _lsep(s, y, known)
         if self.pairs is None: return exact
         v, u, some = _sample_pairs(s, pos, neg, self.pairs)
         few = ~some | (pos.sum(1)*neg.sum(1) <= self.pairs)
