@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: chapters test export clean-nbs docs bench upgrade
+.PHONY: chapters test export clean-nbs docs upgrade
 
 chapters: $(READY)  ## run the chapter notebooks top to bottom; FRESH=1 forgets stored results, MLIC_PROFILE=quick|default|full
 	$(BIN)/python tools/notebooks.py chapters $(if $(FRESH),--fresh)

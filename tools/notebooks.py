@@ -19,8 +19,7 @@ def execute(path, env, progress=lambda i, n: None, save=False):
     import nbformat
     from nbclient import NotebookClient
     nb = nbformat.read(path, 4)
-    client = NotebookClient(nb, timeout=None, kernel_name='python3', resources={'metadata': {'path': str(path.parent)}},
-                            on_cell_complete=lambda cell, cell_index: progress(cell_index + 1, len(nb.cells)))
+    client = NotebookClient(nb, timeout=None, kernel_name='python3', resources={'metadata': {'path': str(path.parent)}})
     with client.setup_kernel(env={**os.environ, **env}):
         for i, cell in enumerate(nb.cells): client.execute_cell(cell, i); progress(i + 1, len(nb.cells))
     if save:
@@ -59,10 +58,10 @@ def run_chapters(profile, fresh=False):
         times[path.name] = time.time() - t0
         times_file.write_text(json.dumps({**before, **times}, indent=1))
         print()
-    summary = RESULTS/'summary.csv'
-    if summary.exists():
-        import pandas as pd
-        print('\n' + pd.read_csv(summary).to_string(index=False))
+    print()
+    for f in sorted((RESULTS/'findings').glob('*.json')):
+        found = json.loads(f.read_text(encoding='utf-8'))
+        print(f"{found['chapter']:24} {found['question']}\n{'':24} {found['finding']}")
     print(f'\n{len(todo)} chapters in {time.time()-start:.0f} s; read them in nbs/chapters/, the results are in results/')
     return 0
 
@@ -76,13 +75,11 @@ def readme():
         if c['cell_type'] == 'markdown': out.append(src)
         if c['cell_type'] != 'code' or re.search(r'^#\|\s*hide', src, re.M): continue
         out.append('```python\n' + re.sub(r'^#\|.*\n', '', src, flags=re.M).strip() + '\n```')
-        for o in c['outputs']:
-            data = o.get('data', {})
-            text = o.get('text') or (data.get('text/markdown') or data.get('text/plain') if data else None)
-            if not text: continue
-            text = ''.join(text).rstrip()
-            out.append(text if 'text/markdown' in data else '\n'.join('    ' + l for l in text.split('\n')))
-    return '\n\n'.join(out).replace('](images/', '](nbs/images/').replace('src="images/', 'src="nbs/images/') + '\n'
+        for o in c['outputs']: # what is printed or is a cell's value; not progress bars
+            text = o.get('text') if o['output_type'] == 'stream' else o.get('data', {}).get('text/plain') if o['output_type'] == 'execute_result' else None
+            if text: out.append('\n'.join('    ' + l for l in ''.join(text).rstrip().split('\n')))
+    from_root = lambda m: f'](' + (m[1] if re.match(r'\w+:|#', m[1]) else os.path.normpath(f'nbs/{m[1]}')) + ')'
+    return re.sub(r'\]\(([^)\s]+)\)', from_root, '\n\n'.join(out)) + '\n'
 
 
 # ---- checks -------------------------------------------------------------------------------------------------
