@@ -17,7 +17,7 @@ from scipy import stats
 from . import backbones, sources
 from .core import MLICError, Registry
 from .data import dataloaders, items_of
-from .heads import registry as heads
+from .map_heads import registry as heads # with it all heads are registered
 from .learner import FrozenBody, Policy, find_lr, fit_policy, mlic_learner, ms_per_image, plot_history
 from .losses import registry as losses
 from .metrics import per_label, scores

@@ -17,7 +17,8 @@ from fastai.learner import Learner
 from fastai.torch_core import params, set_seed
 from .core import MLICError
 from .backbones import backbone
-from .heads import AuxLoss, MLICModel, registry as heads
+from .heads import AuxLoss, MLICModel
+from .map_heads import registry as heads # with it all heads are registered
 from .losses import registry as losses
 from .metrics import default_metrics
 
