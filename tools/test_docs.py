@@ -1,0 +1,198 @@
+"""Tests of docs/: the converter, the build, the examples of the pages, and every page in a headless browser. `python tools/test_docs.py`"""
+import filecmp, json, os, re, select, shutil, subprocess, sys, tempfile, time
+from pathlib import Path
+
+import docs
+
+CHROMIUM = next(filter(None, map(shutil.which, ['chromium', 'chromium-browser', 'google-chrome'])), None)
+
+
+# ---- the converter ------------------------------------------------------------------------------------------
+def test_callouts():
+    assert docs.callouts('::: {.callout-note}\na\n:::') == ':::{note}\na\n:::'
+    assert docs.callouts(':::{.callout-tip title="T"}\na\n:::').startswith(':::{admonition} T\n:class: tip\n')
+
+
+def test_parameter_table():
+    def f(a:'int|str', # one | two
+          b=1, # second
+          )->list: # third
+        "doc"
+    table = docs.parameter_table(f)
+    assert r'one \| two' in table and r'int\|str' in table and '`1`' in table and '**returns**' in table, table
+    assert docs.parameter_table(lambda x: x) == ''
+
+
+def test_links():
+    links = docs.Links({'core': docs.NBS/'00_core.ipynb', 'chapters/a': docs.NBS/'chapters'/'01_a.ipynb'}, docs.symbols())
+    at = lambda md: links(md, docs.NBS/'chapters'/'01_a.ipynb', 'chapters/a')
+    assert at(f'[`encode`]({links.base}core.html#encode)') == '[`encode`](../core.html#encode)'
+    assert at(f'[`_x`]({links.base}core.html#_x)') == '`_x`'
+    assert at('[c](../00_core.ipynb#encode)') == '[c](../core.html#encode)'
+    assert at('[s](../../settings.ini)') == '[s](../../settings.ini)'
+    assert at('[w](https://a.org)') == '[w](https://a.org)'
+    assert at(f'```\n[`encode`]({links.base}core.html)\n```').count(links.base) == 1
+
+
+def test_problems_are_found():
+    with tempfile.TemporaryDirectory() as tmp:
+        there = Path(tmp)/'docs'
+        shutil.copytree(docs.DOCS, there)
+        assert not docs.problems(there), docs.problems(there)
+        core = there/'core.html'
+        core.write_text(core.read_text().replace('id="encode"', '').replace('</article>',
+            '<a href="none.html"></a><a href="/x.html"></a><a href="index.html#none"></a><img src="https://a.org/b.png"></article>'))
+        (there/'glossary.html').unlink()
+        bad = '\n'.join(docs.problems(there))
+        for words in ('no anchor encode', 'none.html leads nowhere', '/x.html is not relative', '#none has no such anchor',
+                      'b.png from elsewhere', 'glossary.html is missing'): assert words in bad, (words, bad)
+
+
+def test_build_makes_no_diff():
+    "Two builds, with different hash seeds, and the committed one are the same files"
+    with tempfile.TemporaryDirectory() as tmp:
+        for seed in '12':
+            code = f'import docs; from pathlib import Path; print(docs.build(Path({tmp!r})/"{seed}"))'
+            res = subprocess.run([sys.executable, '-c', code], cwd=docs.ROOT/'tools', env={**os.environ, 'PYTHONHASHSEED': seed},
+                                 capture_output=True, text=True)
+            assert res.returncode == 0 and res.stdout.strip().endswith('0'), res.stdout + res.stderr
+        files = lambda d: {str(p.relative_to(d)) for p in Path(d).rglob('*') if p.is_file()}
+        for other in (Path(tmp)/'2', docs.DOCS):
+            assert files(Path(tmp)/'1') == files(other), files(Path(tmp)/'1') ^ files(other)
+            _, differ, errors = filecmp.cmpfiles(Path(tmp)/'1', other, files(other), shallow=False)
+            assert not differ and not errors, (other, differ, errors)
+
+
+def test_page_examples_run():
+    for page in sorted((docs.NBS/'pages').glob('*.md')):
+        code = '\n'.join(re.findall(r'^```python\n(.*?)^```', page.read_text(), re.M | re.S))
+        if not code: continue
+        res = subprocess.run([sys.executable, '-c', code], cwd=docs.ROOT, env={**os.environ, 'MPLBACKEND': 'agg'}, capture_output=True, text=True)
+        assert res.returncode == 0, f'{page.name}: {res.stderr}'
+
+
+# ---- a browser over the DevTools pipe: no driver, no further package ----------------------------------------
+class Browser:
+    def __init__(self):
+        self.home = tempfile.mkdtemp()
+        to_r, self.w = os.pipe()
+        self.r, from_w = os.pipe()
+        # the browser reads commands from descriptor 3 and writes answers to 4
+        cmd = f'exec {CHROMIUM} --headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking ' \
+              f'--user-data-dir={self.home} --remote-debugging-pipe about:blank 3<&{to_r} 4>&{from_w}'
+        self.proc = subprocess.Popen(['bash', '-c', cmd], pass_fds=(to_r, from_w), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        os.close(to_r); os.close(from_w)
+        self.buf, self.n, self.session, self.events = b'', 0, None, []
+        target = self.call('Target.createTarget', url='about:blank')['targetId']
+        self.session = self.call('Target.attachToTarget', targetId=target, flatten=True)['sessionId']
+        for domain in ('Page', 'Runtime', 'Log', 'Network'): self.call(f'{domain}.enable')
+
+    def _message(self, timeout=30):
+        while b'\0' not in self.buf:
+            if not select.select([self.r], [], [], timeout)[0]: raise TimeoutError('the browser does not answer')
+            got = os.read(self.r, 1 << 20)
+            if not got: raise EOFError('the browser has gone')
+            self.buf += got
+        raw, self.buf = self.buf.split(b'\0', 1)
+        return json.loads(raw)
+
+    def call(self, method, **params):
+        self.n += 1
+        msg = dict(id=self.n, method=method, params=params, **({'sessionId': self.session} if self.session else {}))
+        os.write(self.w, json.dumps(msg).encode() + b'\0')
+        while True:
+            m = self._message()
+            if m.get('id') == self.n:
+                if 'error' in m: raise RuntimeError(f"{method}: {m['error']['message']}")
+                return m['result']
+            self.events.append(m)
+
+    def js(self, code):
+        res = self.call('Runtime.evaluate', expression=code, returnByValue=True, awaitPromise=True)
+        assert 'exceptionDetails' not in res, res
+        return res['result'].get('value')
+
+    def wait(self, code, seconds=15):
+        end = time.time() + seconds
+        while not self.js(code):
+            if time.time() > end: return False
+            time.sleep(.05)
+        return True
+
+    def width(self, px): self.call('Emulation.setDeviceMetricsOverride', width=px, height=900, deviceScaleFactor=1, mobile=px < 600)
+
+    def open(self, url):
+        self.js('window.left = true')
+        self.events = []
+        self.call('Page.navigate', url=url)
+        assert self.wait("!window.left && document.readyState == 'complete'"), f'{url} does not load'
+        self.wait("!window.MathJax || !!(MathJax.startup && MathJax.startup.promise)")
+        self.js('window.MathJax ? MathJax.startup.promise.then(() => true) : true')
+
+    def complaints(self):
+        "Errors on the console and requests that leave the folder, since the page was opened"
+        inside, res = docs.DOCS.resolve().as_uri() + '/', []
+        for e in self.events:
+            p = e.get('params', {})
+            if e['method'] == 'Log.entryAdded' and p['entry']['level'] == 'error': res.append(p['entry']['text'])
+            if e['method'] == 'Runtime.exceptionThrown': res.append(p['exceptionDetails']['text'])
+            if e['method'] == 'Runtime.consoleAPICalled' and p['type'] == 'error': res.append(str(p['args']))
+            if e['method'] == 'Network.requestWillBeSent' and not p['request']['url'].startswith((inside, 'data:', 'blob:')):
+                res.append('request to ' + p['request']['url'])
+        return res
+
+    def close(self):
+        self.proc.terminate()
+        self.proc.wait(10)
+        os.close(self.w); os.close(self.r)
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+def browser_every_page(b):
+    math = 0
+    for path in sorted(docs.DOCS.rglob('*.html')):
+        name = path.relative_to(docs.DOCS)
+        for px in (1200, 400):
+            b.width(px)
+            b.open(path.resolve().as_uri())
+            assert not b.complaints(), (name, b.complaints())
+            wide = b.js('[...document.querySelectorAll("article *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && '
+                        '!e.closest("pre,table,mjx-container,.cell_output")).map(e => e.outerHTML.slice(0, 80))')
+            assert b.js('document.documentElement.scrollWidth') <= px and not wide, (name, px, wide)
+        n = b.js('document.querySelectorAll("article .math").length')
+        drawn = b.js('document.querySelectorAll("article .math mjx-container svg").length')
+        assert drawn >= n and not b.js('document.querySelectorAll("[data-mml-node=merror]").length'), f'{name}: {drawn} of {n} formulas drawn'
+        assert b.js('typeof MathJax') == ('object' if n else 'undefined'), f'{name}: MathJax where there is no math, or the reverse'
+        assert b.js('[...document.images].every(i => i.complete && i.naturalWidth)'), f'{name}: a picture is missing'
+        math += n
+    assert math, 'no page has a formula: nothing was tested'
+
+
+def browser_search(b):
+    syms = docs.symbols()
+    name, mod = ('LSEPLoss', 'losses') if (docs.DOCS/'losses.html').exists() else ('label_stats', 'stats')
+    b.width(1200)
+    b.open((docs.DOCS/'search.html').resolve().as_uri() + f'?q={name}')
+    assert b.wait('document.querySelectorAll("#search-results li a").length'), f'search for {name} finds nothing'
+    assert not b.complaints(), b.complaints()
+    b.wait('/found|matching/.test(document.querySelector(".search-summary")?.innerText)')
+    first = b.js('document.querySelector("#search-results li a").href')
+    anchor = docs.heading_id(name)
+    assert re.search(rf'/{mod}\.html(\?[^#]*)?#{re.escape(anchor)}$', first), f'search for {name} leads to {first}'
+    b.open(first)
+    assert b.js('document.querySelector(":target") && document.querySelector(":target").innerText.includes("%s")' % name), first
+    assert syms[mod][name] in b.js('[...document.querySelectorAll("[id]")].map(e => e.id)')
+
+
+if __name__ == '__main__':
+    tests = [(n, f) for n, f in list(globals().items()) if n.startswith(('test_', 'browser_'))]
+    browser = Browser() if CHROMIUM else None
+    passed = skipped = failed = 0
+    for name, test in tests:
+        if name.startswith('browser_') and not browser: skipped += 1; continue
+        try: test(browser) if name.startswith('browser_') else test()
+        except Exception as e: failed += 1; print(f'FAILED {name}: {type(e).__name__}: {e}')
+        else: passed += 1
+    if browser: browser.close()
+    print(f'{passed} passed, {failed} failed, {skipped} skipped' + (' (no chromium)' if skipped else ''))
+    sys.exit(bool(failed))
