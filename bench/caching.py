@@ -1,5 +1,5 @@
 """An epoch on stored activations against an epoch with the body run each step. `python bench/caching.py`"""
-import os, platform, statistics, tempfile, time, warnings
+import contextlib, io, platform, statistics, tempfile, time, warnings
 warnings.simplefilter('ignore')
 import torch
 from mlic.caching import cache_activations
@@ -25,7 +25,7 @@ if __name__ == '__main__':
         frozen = epoch_s(make(cbs=FrozenBody()), 3)
         with tempfile.TemporaryDirectory() as tmp:
             t = time.perf_counter()
-            cached = cache_activations(make(), tmp)
+            with contextlib.redirect_stdout(io.StringIO()): cached = cache_activations(make(), tmp) # no progress bar
             once = time.perf_counter() - t
             fast = epoch_s(cached, 30)
         n = len(split.train)

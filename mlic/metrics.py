@@ -14,7 +14,13 @@ from typing import NamedTuple
 from fastai.learner import Metric
 from .core import MLICError, check_targs
 
-# %% ../nbs/11_metrics.ipynb #dacb6a96
+# %% ../nbs/11_metrics.ipynb #420344ff
+def _host(x):
+    "As a numpy array"
+    if not isinstance(x, torch.Tensor): return np.asarray(x)
+    x = x.detach().as_subclass(torch.Tensor).cpu()
+    return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
+
 def _inputs(probs, targs):
     "Scores and targets as arrays of one kind: numpy on the CPU, torch on the GPU; checked"
     if isinstance(probs, torch.Tensor) and probs.is_cuda:
@@ -22,10 +28,7 @@ def _inputs(probs, targs):
         if probs.dtype in (torch.float16, torch.bfloat16): probs = probs.float()
         nan = torch.isnan(probs)
     else:
-        host = lambda x: x.detach().as_subclass(torch.Tensor).cpu() if isinstance(x, torch.Tensor) else x
-        probs, targs = host(probs), host(targs)
-        if isinstance(probs, torch.Tensor): probs = (probs.float() if probs.dtype == torch.bfloat16 else probs).numpy()
-        probs, targs = np.asarray(probs), np.asarray(targs)
+        probs, targs = _host(probs), _host(targs)
         if probs.dtype.kind != 'f' or probs.dtype == np.float16: probs = probs.astype(np.float32)
         nan = np.isnan(probs)
     if probs.ndim != 2 or tuple(probs.shape) != tuple(targs.shape): raise MLICError(f"probs and targs must have one shape (N,K), got {tuple(probs.shape)} and {tuple(targs.shape)}")
@@ -43,7 +46,7 @@ def _mean(values):
 
 def _ratio(a, b):
     "a/b as float64, NaN for 0/0"
-    a, b = (np.asarray(x.cpu() if isinstance(x, torch.Tensor) else x, dtype=np.float64) for x in (a, b))
+    a, b = (_host(x).astype(np.float64) for x in (a, b))
     with np.errstate(invalid='ignore', divide='ignore'): return np.where(b > 0, a/b, np.nan)
 
 def _choice(average, allowed):
@@ -52,8 +55,8 @@ def _choice(average, allowed):
 # %% ../nbs/11_metrics.ipynb #6a320171
 def _counts(probs, targs, thresh):
     "(N,K) booleans: true positives, false positives, false negatives"
-    if isinstance(probs, np.ndarray): thresh = np.asarray(thresh.cpu() if isinstance(thresh, torch.Tensor) else thresh)
-    else: thresh = torch.as_tensor(thresh, device=probs.device)
+    if np.ndim(thresh) == 0: thresh = float(thresh) # compared in the precision of `probs`
+    else: thresh = _host(thresh) if isinstance(probs, np.ndarray) else torch.as_tensor(thresh, device=probs.device)
     preds, pos, neg = probs > thresh, targs == 1, targs == 0
     return preds & pos, preds & neg, ~preds & pos
 
@@ -81,8 +84,12 @@ def hamming(probs, targs, thresh=.5)->float:
 
 def exact_match(probs, targs, thresh=.5)->float:
     "Share of images whose known labels are all right (subset accuracy)"
-    _, fp, fn = _counts(*_inputs(probs, targs), thresh)
-    return _mean(1. - np.asarray((fp | fn).any(1).cpu() if isinstance(fp, torch.Tensor) else (fp | fn).any(1)))
+    return _mean(_matches(*_inputs(probs, targs), thresh))
+
+def _matches(probs, targs, thresh):
+    "(N,) 1 where all known labels are right, 0 where not, NaN where none is known"
+    _, fp, fn = _counts(probs, targs, thresh)
+    return np.where(_host((targs >= 0).any(1)), ~_host((fp | fn).any(1)), np.nan)
 
 # %% ../nbs/11_metrics.ipynb #1dbea965
 def _label_scores(p, y):
@@ -97,12 +104,13 @@ def _label_scores(p, y):
         pos, neg = pos.sort().values, neg.sort().values
         below, upto, first = torch.searchsorted(neg, pos), torch.searchsorted(neg, pos, right=True), torch.searchsorted(pos, pos)
     tp = P - first # positives at or above each positive's score
-    return float((tp/(tp + (N - below))).mean(dtype=np.float64 if isinstance(p, np.ndarray) else torch.float64)), (float((below + upto).sum())/(2*P*N) if N else np.nan)
+    if isinstance(p, torch.Tensor): tp = tp.double() # torch divides integers in float32
+    return float((tp/(tp + (N - below))).mean()), (float((below + upto).sum())/(2*P*N) if N else np.nan)
 
 def _by_label(probs, targs):
     "(AP (K,), AUC (K,))"
     columns = np.ascontiguousarray(probs.T) if isinstance(probs, np.ndarray) else probs.T.contiguous()
-    return tuple(np.array(x) for x in zip(*(_label_scores(columns[k], targs[:,k]) for k in range(probs.shape[1]))))
+    return np.array([_label_scores(columns[k], targs[:,k]) for k in range(probs.shape[1])]).reshape(-1,2).T
 
 # %% ../nbs/11_metrics.ipynb #9cc32102
 def average_precision(
@@ -147,8 +155,10 @@ def _image_scores(probs, targs, chunk=4_000_000):
         prec[part], depth[part] = tp/(tp + lesseq[part]), tp + lesseq[part]
     total = lambda w: np.bincount(i, w, N)
     deepest = np.zeros(N); np.maximum.at(deepest, i, depth)
-    wrong = np.where(targs >= 0, probs, -np.inf)
-    top = pos[np.arange(N), wrong.argmax(1)].astype(float) if K else np.zeros(N)
+    known = targs >= 0
+    first = np.where(known, probs, -np.inf).argmax(1) if K else np.zeros(N, int)
+    first = np.where(known[np.arange(N),first], first, known.argmax(1)) if K else first # all known ones are -inf
+    top = pos[np.arange(N),first].astype(float) if K else np.zeros(N)
     return dict(ap=_ratio(total(prec), P), auc=1 - _ratio(total(lesseq + less)/2, P*M), ranking=_ratio(total(lesseq), P*M), depth=np.where(P, deepest, np.nan), top=np.where(P, top, np.nan))
 
 def _image_scores_torch(probs, targs):
@@ -165,7 +175,10 @@ def _image_scores_torch(probs, targs):
     total = lambda w: torch.zeros(len(probs), dtype=torch.float64, device=probs.device).index_add_(0, i, w)
     P, M = pos.sum(1), neg.sum(1)
     deepest = torch.zeros(len(probs), dtype=torch.float64, device=probs.device).scatter_reduce_(0, i, tp + ge, 'amax')
-    top = pos.gather(1, torch.where(targs >= 0, probs, -torch.inf).argmax(1, keepdim=True))[:,0].double()
+    known = (targs >= 0).int()
+    first = torch.where(known > 0, probs, -torch.inf).argmax(1, keepdim=True)
+    first = torch.where(known.gather(1, first) > 0, first, known.argmax(1, keepdim=True)) # all known ones are -inf
+    top = pos.gather(1, first)[:,0].double()
     host = lambda x: torch.where(P > 0, x, torch.nan).cpu().numpy()
     return dict(ap=_ratio(total(tp/(tp + ge)), P), auc=1 - _ratio(total(ge + gt)/2, P*M), ranking=_ratio(total(ge), P*M), depth=host(deepest), top=host(top))
 
@@ -190,11 +203,18 @@ def scores(
 )->dict: # f1_macro, f1_micro, f1_examples, ap_examples, ap_macro, roc_auc_macro
     "The six metrics of the protocol, with one sort per label"
     probs, targs = _inputs(probs, targs)
+    return {**_f1s(probs, targs, thresh), **_rankings(probs, targs)}
+
+def _f1s(probs, targs, thresh):
+    "The three metrics that need a threshold"
     tp, fp, fn = _counts(probs, targs, thresh)
     f = lambda axis: _ratio(2*tp.sum(axis), 2*tp.sum(axis) + fp.sum(axis) + fn.sum(axis))
+    return dict(f1_macro=_mean(f(0)), f1_micro=float(_ratio(2*tp.sum(), 2*tp.sum() + fp.sum() + fn.sum())), f1_examples=_mean(f(1)))
+
+def _rankings(probs, targs):
+    "The three that need a sort"
     ap, auc = _by_label(probs, targs)
-    return dict(f1_macro=_mean(f(0)), f1_micro=float(_ratio(2*tp.sum(), 2*tp.sum() + fp.sum() + fn.sum())), f1_examples=_mean(f(1)),
-                ap_examples=_mean(_image_scores(probs, targs)['ap']), ap_macro=_mean(ap), roc_auc_macro=_mean(auc))
+    return dict(ap_examples=_mean(_image_scores(probs, targs)['ap']), ap_macro=_mean(ap), roc_auc_macro=_mean(auc))
 
 def per_label(
     probs, # (N,K) scores
@@ -205,10 +225,9 @@ def per_label(
     "Positives, prevalence, precision, recall, F1, AP and AUC of each label; NaN where undefined"
     probs, targs = _inputs(probs, targs)
     if len(vocab) != targs.shape[1]: raise MLICError(f"the vocab has {len(vocab)} labels, targs has {targs.shape[1]} columns")
-    host = lambda x: np.asarray(x.cpu() if isinstance(x, torch.Tensor) else x)
-    tp, fp, fn = (host(x.sum(0)) for x in _counts(probs, targs, thresh))
+    tp, fp, fn = (_host(x.sum(0)) for x in _counts(probs, targs, thresh))
     ap, auc = _by_label(probs, targs)
-    pos, known = host((targs == 1).sum(0)), host((targs >= 0).sum(0))
+    pos, known = _host((targs == 1).sum(0)), _host((targs >= 0).sum(0))
     return pd.DataFrame(dict(positives=pos, prevalence=_ratio(pos, known), precision=_ratio(tp, tp+fp), recall=_ratio(tp, tp+fn), f1=_ratio(2*tp, 2*tp+fp+fn), ap=ap, roc_auc=auc), index=pd.Index(list(vocab), name='label'))
 
 # %% ../nbs/11_metrics.ipynb #a0a8f518
@@ -233,7 +252,7 @@ def ci(
     units = np.arange(len(probs)) if groups is None else pd.factorize(np.asarray(groups))[0]
     if len(units) != len(probs): raise MLICError(f"groups has {len(units)} entries for {len(probs)} images")
     draw, U = np.random.default_rng(seed), units.max(initial=-1) + 1
-    weights = lambda b: np.stack([np.bincount(draw.integers(U, size=U), minlength=U) for _ in range(b)])[:,units]
+    weights = lambda b: np.stack([np.bincount(draw.integers(U, size=U), minlength=U) for _ in range(b)]).astype(np.int32)[:,units]
     fast = _weighted(metric, probs, targs, **kwargs)
     values = []
     for a in range(0, n, 50):
@@ -245,8 +264,8 @@ def ci(
     low, high = np.quantile(values, [(1-level)/2, (1+level)/2]) if len(values) else (np.nan, np.nan)
     return Interval(float(metric(probs, targs, **kwargs)), float(low), float(high))
 
-# %% ../nbs/11_metrics.ipynb #664d5b91
-def _weighted(metric, probs, targs, average='macro', thresh=.5):
+# %% ../nbs/11_metrics.ipynb #a3f9cdf6
+def _weighted(metric, probs, targs, average='macro', thresh=.5, **_):
     "A function of weights (B,N) that gives the metric of B weighted samples, or None where there is no short cut"
     if not isinstance(probs, np.ndarray) or average is None: return None
     nanmean = lambda x: np.array([_mean(r) for r in x])
@@ -255,6 +274,12 @@ def _weighted(metric, probs, targs, average='macro', thresh=.5):
         curves = [_weighted_label(probs[:,k], targs[:,k], metric is roc_auc) for k in range(probs.shape[1])]
         return lambda W: nanmean(np.stack([c(W) for c in curves], 1))
     if metric in (roc_auc, average_precision) and average == 'examples': return means(_image_scores(probs, targs)['auc' if metric is roc_auc else 'ap'])
+    if metric is exact_match: return means(_matches(probs, targs, thresh))
+    if metric is hamming:
+        _, fp, fn = _counts(probs, targs, thresh)
+        return lambda W: _ratio(W @ (fp | fn).sum(1), W @ (targs >= 0).sum(1))
+    if metric in (ranking_loss, coverage): return means(_image_scores(probs, targs)['ranking' if metric is ranking_loss else 'depth'])
+    if metric is one_error: return means(1 - _image_scores(probs, targs)['top'])
     if metric is f1:
         tp, fp, fn = (x.astype(np.float64) for x in _counts(probs, targs, thresh))
         if average == 'examples': return means(_ratio(2*tp.sum(1), (2*tp+fp+fn).sum(1)))
@@ -272,11 +297,11 @@ def _weighted_label(p, y, auc):
     where = np.flatnonzero(pos) # positives among the sorted
     run = np.searchsorted(last, where) # the run each is in
     def f(W):
-        w = W[:,order].astype(np.float64)
+        w = np.take(W, order, 1) # int32 (B,n): half the memory traffic of float64, and cumsum is vectorised
         wp = w[:,where]
-        all_to = np.cumsum(w, 1)[:,last] # weight down to the end of each run
-        tp = np.cumsum(wp, 1)
-        P, total = tp[:,-1], all_to[:,-1]
+        all_to = np.cumsum(w, 1, dtype=np.int32)[:,last] # weight down to the end of each run
+        tp = np.cumsum(wp, 1, dtype=np.int32)
+        wp, P, total = wp.astype(np.float64), tp[:,-1].astype(np.float64), all_to[:,-1]
         ends = np.searchsorted(where, last[run], side='right') - 1
         tp_to = tp[:,ends] # positives down to the end of the run of each positive
         if not auc: return _ratio((wp*_ratio(tp_to, all_to[:,run])).sum(1, where=wp > 0), P)
@@ -286,41 +311,58 @@ def _weighted_label(p, y, auc):
         return 1 - _ratio((wp*(before + upto)).sum(1)/2, P*(total - P))
     return f
 
-# %% ../nbs/11_metrics.ipynb #0c608097
-_epochs = weakref.WeakKeyDictionary() # Learner -> what its metrics have accumulated
+# %% ../nbs/11_metrics.ipynb #06833fa8
+_epochs = weakref.WeakKeyDictionary() # Learner -> the pass that its metrics are accumulating
 
 class _Epoch:
-    "Scores and targets of one pass over the validation set, and what was computed from them"
-    def __init__(self): self.probs, self.targs, self.done, self.iter = [], [], {}, None
+    "Scores and targets of one pass over a data set, and what was computed from them"
+    def __init__(self): self.probs, self.targs, self.done, self.last = [], [], {}, None
     def add(self, learn):
-        if learn.iter == self.iter: return # another metric has added this batch
-        if learn.iter == 0: self.__init__()
-        self.iter = learn.iter
+        if learn.pred is self.last: return # another metric has added this batch
+        self.last = learn.pred
         self.probs.append(getattr(learn.loss_func, 'activation', torch.sigmoid)(learn.to_detach(learn.pred, cpu=False)))
         self.targs.append(learn.to_detach(learn.y, cpu=False))
-    def scores(self, thresh):
-        if thresh not in self.done: self.done[thresh] = scores(torch.cat(self.probs), torch.cat(self.targs), thresh)
-        return self.done[thresh]
+    def score(self, name, thresh):
+        if 'all' not in self.done: self.done['all'] = _inputs(torch.cat(self.probs), torch.cat(self.targs))
+        key = _host(thresh).tobytes() if name.startswith('f1') else 'ranking'
+        if key not in self.done: self.done[key] = _rankings(*self.done['all']) if key == 'ranking' else _f1s(*self.done['all'], thresh)
+        return self.done[key][name]
 
 class EpochMetric(Metric):
     "A metric of the whole validation set; those of one Learner share the accumulated scores and their sort"
-    def __init__(self, thresh=.5): self.thresh, self.epoch = thresh, None # `thresh` for F1
+    def __init__(self, thresh=.5): self.thresh, self.epoch = thresh, None # number or (K,), for F1
     def reset(self): self.epoch = None
     def accumulate(self, learn):
-        self.epoch = _epochs.setdefault(learn, _Epoch())
+        if self.epoch is None: # the first batch of a pass: join the metric that has just opened it, or open it
+            now = _epochs.get(learn)
+            if now is None or len(now.probs) != 1 or now.last is not learn.pred: now = _epochs[learn] = _Epoch()
+            self.epoch = now
         self.epoch.add(learn)
     @property
-    def value(self): return None if self.epoch is None else self.epoch.scores(self.thresh)[self.name]
+    def value(self): return None if self.epoch is None else self.epoch.score(self.name, self.thresh)
     @property
     def name(self): return self._name
+    def __getstate__(self): return dict(thresh=self.thresh, epoch=None) # an exported Learner carries no validation data
 
-# %% ../nbs/11_metrics.ipynb #31fb19fb
-class F1Macro(EpochMetric): _name = 'f1_macro'; "Mean F1 over labels"
-class F1Micro(EpochMetric): _name = 'f1_micro'; "F1 of all elements"
-class F1Examples(EpochMetric): _name = 'f1_examples'; "Mean F1 over images"
-class APExamples(EpochMetric): _name = 'ap_examples'; "Mean AP over images"
-class APMacro(EpochMetric): _name = 'ap_macro'; "Mean AP over labels (mAP)"
-class ROCAUCMacro(EpochMetric): _name = 'roc_auc_macro'; "Mean AUC over labels"
+# %% ../nbs/11_metrics.ipynb #80af6cb5
+class F1Macro(EpochMetric):
+    "Mean F1 over labels"
+    _name = 'f1_macro'
+class F1Micro(EpochMetric):
+    "F1 of all elements"
+    _name = 'f1_micro'
+class F1Examples(EpochMetric):
+    "Mean F1 over images"
+    _name = 'f1_examples'
+class APExamples(EpochMetric):
+    "Mean AP over images"
+    _name = 'ap_examples'
+class APMacro(EpochMetric):
+    "Mean AP over labels (mAP)"
+    _name = 'ap_macro'
+class ROCAUCMacro(EpochMetric):
+    "Mean AUC over labels"
+    _name = 'roc_auc_macro'
 
 def default_metrics():
     "The six metrics of the protocol"
