@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['metrics', 'fbeta', 'jaccard', 'youden', 'balanced_accuracy', 'precision_at_recall', 'recall_at_precision',
-           'best_thresholds', 'best_micro', 'FixedThreshold', 'GlobalThreshold', 'LabelThresholds', 'TopK',
-           'ProportionalCut', 'cross_fit']
+           'best_thresholds', 'best_micro', 'best_examples', 'FixedThreshold', 'GlobalThreshold', 'LabelThresholds',
+           'TopK', 'ProportionalCut', 'cross_fit']
 
 # %% ../nbs/32_thresholds.ipynb #9c2ae1ba
 import numpy as np, torch
@@ -93,6 +93,36 @@ def best_micro(
         a, b = (1+beta**2)*sum(c[1][i] for c,i in zip(cuts, pick)), sum(c[1][i] + c[2][i] for c,i in zip(cuts, pick)) + beta**2*P
         if a/b <= lam: return np.array([c[0][i] for c,i in zip(cuts, pick)]), float(a/b)
         lam = a/b
+
+# %% ../nbs/32_thresholds.ipynb #c5359b11
+def best_examples(
+    scores, # (N,K)
+    targs, # (N,K) of 0, 1, -1
+    restarts=4, # random starts beside the per-label and the micro optimum
+    seed=0,
+): # (thresholds (K,), the example-based F1)
+    "Per-label thresholds with a high example-based F1: each label's exact best cut given the others, in turn, until none moves"
+    scores, targs = _inputs(scores, targs)
+    pos, known = targs == 1, targs >= 0
+    if not pos.any(): return np.full(scores.shape[1], np.inf), float('nan')
+    cuts = [_cuts(s, np.zeros(len(s), int)) for s in scores.T] # thresholds and how many images are above
+    order, size = np.argsort(-scores, 0), pos.sum(1)
+    parts = lambda tp, n: (_div(2.*tp, n + size), (n + size > 0).astype(float)) # F1 of each image, and is it defined
+    def ascend(t):
+        pred, t, best = (scores > t) & known, t.copy(), -1.
+        while True:
+            for k in range(scores.shape[1]):
+                tp, n = (pred & pos).sum(1) - (pred & pos)[:,k], pred.sum(1) - pred[:,k]
+                (a0, b0), (a1, b1) = parts(tp, n), parts(tp + pos[:,k], n + known[:,k])
+                above = cuts[k][2].astype(int)
+                A, B = (x0.sum() + np.r_[0, np.cumsum((x1 - x0)[order[:,k]])][above] for x0,x1 in ((a0,a1), (b0,b1)))
+                i = int(np.argmax(v := _div(A, B)))
+                t[k], pred[:,k] = cuts[k][0][i], (scores[:,k] > cuts[k][0][i]) & known[:,k]
+            if v[i] <= best + 1e-12: return t, float(v[i])
+            best = v[i]
+    rng = np.random.default_rng(seed)
+    starts = [best_thresholds(scores, targs)[0], best_micro(scores, targs)[0]] + [np.array([c[0][rng.integers(len(c[0]))] for c in cuts]) for _ in range(restarts)]
+    return max((ascend(t) for t in starts), key=lambda r: r[1])
 
 # %% ../nbs/32_thresholds.ipynb #cb8bb1fe
 class _Thresholder(BaseEstimator):
