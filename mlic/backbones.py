@@ -90,7 +90,9 @@ def _load(net, arch, path, in_chans):
         if _flat(k) in name: found[name[_flat(k)]] = v
         else: (unused if _flat(k) in above or _flat(k).startswith(top + '_') else unknown).append(k)
     stem = next(k for k,v in want.items() if v.ndim == 4)
-    if stem in found and found[stem].shape[1] != in_chans and found[stem].shape[1] == 3: found[stem] = adapt_input_conv(in_chans, found[stem])
+    if stem in found and found[stem].shape[1] != in_chans:
+        if found[stem].shape[1] == 3: found[stem] = adapt_input_conv(in_chans, found[stem])
+        elif found[stem].shape[1] == 1: found[stem] = found[stem].repeat(1, in_chans, 1, 1)/in_chans # sees the mean of the channels
     missing = [k for k in want if k not in found and not k.endswith('num_batches_tracked')]
     shape = [f'{k} {tuple(v.shape)} instead of {tuple(want[k].shape)}' for k,v in found.items() if v.shape != want[k].shape]
     if missing or unknown or shape:
