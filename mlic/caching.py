@@ -185,7 +185,7 @@ def cache_activations(
     if dtype not in ('float32','float16'): raise MLICError(f"dtype is {dtype!r}; choose from: float32, float16")
     if views < 1: raise MLICError(f"views is {views}; it must be at least 1")
     head, sides = learn.model.head, [list(dl.dataset.items) for dl in learn.dls.loaders]
-    items = sorted(sum(sides, []), key=lambda o: str(_path(o)))
+    items = sorted({str(_path(o)): o for side in sides for o in side}.values(), key=lambda o: str(_path(o))) # once, where sides share one
     number = {str(_path(o)): i for i,o in enumerate(items)}
     root = Path(path) if path is not None else Path(os.environ.get('MLIC_CACHE') or Path.home()/'.cache'/'mlic')/'activations'
     store = ActivationStore(root/_key(learn.model.body, head.needs, learn.dls, items, views, dtype, seed), len(items), views, dtype)

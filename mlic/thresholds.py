@@ -149,15 +149,17 @@ class GlobalThreshold(_Thresholder):
         self.thresholds_ = np.full(scores.shape[1], t[0])
         return self
 
-# %% ../nbs/32_thresholds.ipynb #f74cb7ae
+# %% ../nbs/32_thresholds.ipynb #77753bad
+_together = dict(f1_micro=best_micro, f1_examples=best_examples) # metrics in which the labels' thresholds depend on one another
+
 class LabelThresholds(_Thresholder):
-    "The best threshold of each label; rare labels may be pulled to the global one"
+    "A threshold per label, the best for a metric of each label, or together for 'f1_micro' or 'f1_examples'; rare labels may be pulled to the global one"
     def __init__(self, metric='f1', shrink=0.): self.metric, self.shrink = metric, shrink # `shrink`: positives at which own and global threshold weigh the same
     def fit(self, scores, targs):
         scores, targs = _inputs(scores, targs)
-        own, self.values_ = best_thresholds(scores, targs, self.metric)
+        own, self.values_ = (_together[self.metric] if self.metric in list(_together) else lambda s, y: best_thresholds(s, y, self.metric))(scores, targs)
         if self.shrink:
-            common = GlobalThreshold(self.metric).fit(scores, targs).thresholds_
+            common = GlobalThreshold('f1' if self.metric in list(_together) else self.metric).fit(scores, targs).thresholds_
             n = (targs == 1).sum(0)
             lo, hi = scores.min(), scores.max() # so that infinite cuts can be averaged
             own = (n*np.clip(own, lo, hi) + self.shrink*np.clip(common, lo, hi))/(n + self.shrink)
