@@ -113,9 +113,12 @@ def find_lr(
     seed=0, # of batches and dropout during the search
     num_it=60, # batches tried
 )->float:
-    "The learning rate that fastai's finder suggests (its valley); weights and optimiser are as before"
+    "The learning rate that fastai's finder suggests (its valley); a tenth of that of the lowest loss where the loss rose before there was a valley. Weights and optimiser are as before"
     set_seed(seed, reproducible=True); learn.dls.train.rng.seed(seed)
-    with learn.no_bar(), learn.no_logging(): return float(learn.lr_find(num_it=num_it, show_plot=False).valley)
+    try:
+        with learn.no_bar(), learn.no_logging(): return float(learn.lr_find(num_it=num_it, show_plot=False).valley)
+    except IndexError: # fastai drops the first and last batches, and has none left
+        return learn.recorder.lrs[int(np.nanargmin(learn.recorder.losses))]/10
 
 # %% ../nbs/30_learner.ipynb #4102b8de
 def fit_policy(

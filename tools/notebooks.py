@@ -149,7 +149,8 @@ def test_library(path, tmp):
 
 
 def test_chapter(path, tmp):
-    execute(path, {'MLIC_PROFILE': 'quick', 'MLIC_STORE': tmp, 'OMP_NUM_THREADS': '1'})
+    # one process each, since several chapters run at once; a store of its own, so that none waits for or depends on another
+    execute(path, {'MLIC_PROFILE': 'quick', 'MLIC_STORE': f'{tmp}/{path.stem}', 'MLIC_JOBS': '1', 'OMP_NUM_THREADS': '1'})
 
 
 def test():
@@ -164,13 +165,15 @@ def test():
         name, f = job
         t0 = time.time()
         try: f()
-        except (Exception, SystemExit) as e: failed.append(name); print(f'FAIL {name}\n{e}', flush=True)
+        except (Exception, SystemExit) as e:
+            text = re.sub(r'\x1b\[[0-9;]*m', '', str(e)).rstrip()
+            failed.append((name, text[-300:])); print(f'FAIL {name}\n{text}', flush=True)
         else: print(f'ok   {name}  {time.time()-t0:.1f} s', flush=True)
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool: list(pool.map(one, jobs))
     shutil.rmtree(tmp, ignore_errors=True)
     skipped = sum(bool(re.search(rf"^#\|\s*({'|'.join(FLAGS)})\b", ''.join(c['source']), re.M)) for p in library() for c in cells(p))
     print(f'{skipped} cells marked {" or ".join(FLAGS)} were not run')
-    for name in failed: print(f'failed: {name}')
+    for name,end in failed: print(f'failed: {name}: ...{end}')
     print(f'{len(jobs)-len(failed)} passed, {len(failed)} failed')
     return int(bool(failed))
 
