@@ -7,7 +7,7 @@ __all__ = ['body_and_head', 'channels_of', 'mlic_learner', 'History', 'Policy', 
            'FrozenBody', 'ms_per_image']
 
 # %% ../nbs/30_learner.ipynb #8fce0718
-import os, re, time, numpy as np, pandas as pd, torch, matplotlib.pyplot as plt
+import os, re, tempfile, time, numpy as np, pandas as pd, torch, matplotlib.pyplot as plt
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -115,10 +115,12 @@ def find_lr(
 )->float:
     "The learning rate that fastai's finder suggests (its valley); a tenth of that of the lowest loss where the loss rose before there was a valley. Weights and optimiser are as before"
     set_seed(seed, reproducible=True); learn.dls.train.rng.seed(seed)
-    try:
-        with learn.no_bar(), learn.no_logging(): return float(learn.lr_find(num_it=num_it, show_plot=False).valley)
-    except IndexError: # fastai drops the first and last batches, and has none left
-        return learn.recorder.lrs[int(np.nanargmin(learn.recorder.losses))]/10
+    path = learn.path
+    with tempfile.TemporaryDirectory() as d, learn.no_bar(), learn.no_logging():
+        learn.path = Path(d) # the finder keeps the weights in a file
+        try: return float(learn.lr_find(num_it=num_it, show_plot=False).valley)
+        except IndexError: return learn.recorder.lrs[int(np.nanargmin(learn.recorder.losses))]/10 # fastai drops the first and last batches, and had none left
+        finally: learn.path = path
 
 # %% ../nbs/30_learner.ipynb #4102b8de
 def fit_policy(
