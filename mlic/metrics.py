@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['f1', 'hamming', 'exact_match', 'average_precision', 'roc_auc', 'ranking_loss', 'coverage', 'one_error', 'scores',
-           'per_label', 'Interval', 'ci', 'EpochMetric', 'F1Macro', 'F1Micro', 'F1Examples', 'APExamples', 'APMacro',
-           'ROCAUCMacro', 'default_metrics']
+           'per_label', 'Interval', 'resamples', 'ci', 'EpochMetric', 'F1Macro', 'F1Micro', 'F1Examples', 'APExamples',
+           'APMacro', 'ROCAUCMacro', 'default_metrics']
 
 # %% ../nbs/11_metrics.ipynb #044d9640
 import weakref
@@ -21,22 +21,25 @@ def _host(x):
     x = x.detach().as_subclass(torch.Tensor).cpu()
     return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
 
-def _inputs(probs, targs):
-    "Scores and targets as arrays of one kind: numpy on the CPU, torch on the GPU; checked"
-    if isinstance(probs, torch.Tensor) and probs.is_cuda:
-        probs, targs = probs.detach().as_subclass(torch.Tensor), torch.as_tensor(targs, device=probs.device).as_subclass(torch.Tensor)
+def _on_gpu(x): return isinstance(x, torch.Tensor) and x.is_cuda
+
+def _inputs(probs, targs=None, name='probs'):
+    "Scores and targets (None: the scores alone) as arrays of one kind: numpy on the CPU, torch on the GPU; checked"
+    if _on_gpu(probs):
+        probs = probs.detach().as_subclass(torch.Tensor)
+        if targs is not None: targs = torch.as_tensor(targs, device=probs.device).as_subclass(torch.Tensor)
         if probs.dtype in (torch.float16, torch.bfloat16): probs = probs.float()
         nan = torch.isnan(probs)
     else:
-        probs, targs = _host(probs), _host(targs)
+        probs, targs = _host(probs), None if targs is None else _host(targs)
         if probs.dtype.kind != 'f' or probs.dtype == np.float16: probs = probs.astype(np.float32)
         nan = np.isnan(probs)
-    if probs.ndim != 2 or tuple(probs.shape) != tuple(targs.shape): raise MLICError(f"probs and targs must have one shape (N,K), got {tuple(probs.shape)} and {tuple(targs.shape)}")
-    check_targs(targs, unknown=True)
+    if probs.ndim != 2: raise MLICError(f"{name} must have shape (N,K), got {tuple(probs.shape)}")
+    if targs is not None and tuple(probs.shape) != tuple(targs.shape): raise MLICError(f"{name} and targs must have one shape (N,K), got {tuple(probs.shape)} and {tuple(targs.shape)}")
     if nan.any():
         i,j = (int(v[0]) for v in (nan.nonzero() if isinstance(nan, np.ndarray) else nan.nonzero(as_tuple=True)))
-        raise MLICError(f"probs[{i},{j}] is NaN; a score must be a number (has training diverged?)")
-    return probs, targs
+        raise MLICError(f"{name}[{i},{j}] is NaN; a score must be a number (has training diverged?)")
+    return probs if targs is None else (probs, check_targs(targs, unknown=True))
 
 def _mean(values):
     "Mean of those that are defined, as a float; NaN where none is"
@@ -237,6 +240,18 @@ class Interval(NamedTuple):
     low:float
     high:float
 
+def resamples(
+    N, # images
+    n=1000, # resamples
+    groups=None, # (N,) who belongs together (patient): whole groups are drawn; None: images
+    seed=0,
+): # yields int32 arrays (b,N), b at most 50, n rows in all
+    "How often each image is in each bootstrap sample"
+    units = np.arange(N) if groups is None else pd.factorize(np.asarray(groups))[0]
+    if len(units) != N: raise MLICError(f"groups has {len(units)} entries for {N} images")
+    draw, U = np.random.default_rng(seed), units.max(initial=-1) + 1
+    for a in range(0, n, 50): yield np.stack([np.bincount(draw.integers(U, size=U), minlength=U) for _ in range(min(50, n-a))]).astype(np.int32)[:,units]
+
 def ci(
     metric, # a function of this module, or any callable (probs, targs) -> float
     probs, # (N,K) scores
@@ -249,14 +264,9 @@ def ci(
 )->Interval: # NaN resamples (a label lost its positives) leave that label out of that resample's mean
     "Bootstrap confidence interval (Efron 1979) over images or over whole groups"
     probs, targs = _inputs(probs, targs)
-    units = np.arange(len(probs)) if groups is None else pd.factorize(np.asarray(groups))[0]
-    if len(units) != len(probs): raise MLICError(f"groups has {len(units)} entries for {len(probs)} images")
-    draw, U = np.random.default_rng(seed), units.max(initial=-1) + 1
-    weights = lambda b: np.stack([np.bincount(draw.integers(U, size=U), minlength=U) for _ in range(b)]).astype(np.int32)[:,units]
     fast = _weighted(metric, probs, targs, **kwargs)
     values = []
-    for a in range(0, n, 50):
-        W = weights(min(50, n-a))
+    for W in resamples(len(probs), n, groups, seed):
         if fast: values += list(fast(W))
         else: values += [metric(probs[r], targs[r], **kwargs) for r in (np.repeat(np.arange(len(w)), w) for w in W)]
     values = np.array(values, dtype=float)
