@@ -27,17 +27,22 @@ def _labelset(labels, i):
 def encode(
     labels, # N labelsets, each a list of str (order and repeats do not matter)
     vocab=None, # the K labels in column order; None: all labels that occur, sorted
-): # (Y, vocab): Y is uint8 of shape (N,K), vocab a list of str
+    unknown=None, # N lists of the labels that nobody knows of an image; None: all is known
+): # (Y, vocab): Y is uint8 of shape (N,K), with `unknown` int8 and -1 there; vocab a list of str
     "The label matrix of `labels`; a label outside `vocab` is an `MLICError` that names its row"
     sets = [_labelset(l, i) for i,l in enumerate(labels)]
-    vocab = sorted({l for s in sets for l in s}) if vocab is None else _labelset(vocab, 'vocab')
+    doubts = [] if unknown is None else [_labelset(l, i) for i,l in enumerate(unknown)]
+    vocab = sorted({l for s in sets+doubts for l in s}) if vocab is None else _labelset(vocab, 'vocab')
     idx = {l:j for j,l in enumerate(vocab)}
     if len(idx) != len(vocab): raise MLICError(f"the vocab has repeated labels: {sorted({l for l in vocab if vocab.count(l) > 1})}")
-    Y = np.zeros((len(sets), len(vocab)), dtype=np.uint8)
-    for i,s in enumerate(sets):
-        for l in s:
-            if l not in idx: raise MLICError(f"row {i}: unknown label {l!r}; the vocab has {len(vocab)} labels: {', '.join(vocab[:20])}")
-            Y[i,idx[l]] = 1
+    if unknown is not None and len(doubts) != len(sets): raise MLICError(f"unknown has {len(doubts)} rows, there are {len(sets)} labelsets")
+    Y = np.zeros((len(sets), len(vocab)), dtype=np.uint8 if unknown is None else np.int8)
+    for value,rows in ((1, sets), (-1, doubts)):
+        for i,s in enumerate(rows):
+            for l in s:
+                if l not in idx: raise MLICError(f"row {i}: unknown label {l!r}; the vocab has {len(vocab)} labels: {', '.join(vocab[:20])}")
+                if value < 0 and Y[i,idx[l]] == 1: raise MLICError(f"row {i}: label {l!r} is both present and unknown; give it one of the two")
+                Y[i,idx[l]] = value
     return Y, vocab
 
 # %% ../nbs/00_core.ipynb #853586d0

@@ -62,7 +62,7 @@ def group_split(
 def _stratified_parts(Y, units, sizes, rng):
     "Part number of each image, by iterative stratification (Sechidis 2011, algorithm 1) of whole units"
     U, n = units.max(initial=-1)+1, np.bincount(units).astype(float)
-    C = np.zeros((U, Y.shape[1])); np.add.at(C, units, Y)
+    C = np.zeros((U, Y.shape[1])); np.add.at(C, units, Y == 1)
     want, room = np.outer(C.sum(0), sizes), n.sum()*sizes
     left, part = C.sum(0), np.full(U, -1)
     shuffled = rng.permutation(U)
@@ -81,7 +81,7 @@ def _neediest(first, then, sizes):
 
 # %% ../nbs/13_splits.ipynb #14c203c2
 def stratified_split(
-    src, # source of N images; where it has a column `group`, groups stay whole
+    src, # source of N images; where it has a column `group`, groups stay whole; a label that is unknown (-1) counts as absent
     sizes=(.7,.1,.2), # shares of images
     seed=0,
 )->Split:
@@ -132,14 +132,14 @@ def leakage(
 
 # %% ../nbs/13_splits.ipynb #e8f171b6
 def split_report(
-    Y, # (N,K) of 0 and 1
+    Y, # (N,K) of 0, 1, -1 (unknown)
     split:Split,
     vocab=None, # the K labels; None: column numbers
 )->pd.DataFrame: # (K+1) rows; columns: positives and prevalence on each side
-    "Positives and prevalence of each label by side; the first row counts the images"
+    "Positives of each label by side, and their share of the images where it is known; the first row counts the images"
     Y, out = np.asarray(Y), {}
     for f,rows in zip(Split._fields, split):
-        n = Y[rows].sum(0)
+        n, known = (Y[rows] == 1).sum(0), (Y[rows] != -1).sum(0)
         out[f] = [len(rows), *n]
-        out[f'{f} share'] = [len(rows)/max(len(Y),1), *(n/len(rows) if len(rows) else np.full(Y.shape[1], np.nan))]
+        out[f'{f} share'] = [len(rows)/max(len(Y),1), *np.where(known > 0, n/np.maximum(known, 1), np.nan)]
     return pd.DataFrame(out, index=['images', *(vocab or range(Y.shape[1]))])
