@@ -24,7 +24,7 @@ def execute(path, env, progress=lambda i, n: None, save=False):
         for i, cell in enumerate(nb.cells): client.execute_cell(cell, i); progress(i + 1, len(nb.cells))
     if save:
         for cell in nb.cells:
-            if cell.cell_type == 'code': cell.outputs = [o for o in cell.outputs if o.get('name') != 'stderr']
+            if cell.cell_type == 'code': cell.outputs = [o for o in cell.outputs if o.get('name') != 'stderr' and o.get('data', {}).get('text/plain') != '<IPython.core.display.HTML object>'] # neither warnings nor progress bars
         nbformat.write(nb, path)
         clean(path)
 
@@ -68,12 +68,15 @@ def run_chapters(profile, fresh=False):
 
 # ---- README -------------------------------------------------------------------------------------------------
 def readme():
-    "nbs/index.ipynb as Markdown: prose, the code that is not hidden and its text output"
+    "nbs/index.ipynb as Markdown: prose, the code that is not hidden and its text output; of a cell with `#| echo: false` the Markdown it gives"
     out = []
     for c in cells(NBS/'index.ipynb'):
         src = ''.join(c['source'])
         if c['cell_type'] == 'markdown': out.append(src)
         if c['cell_type'] != 'code' or re.search(r'^#\|\s*hide', src, re.M): continue
+        if re.search(r'^#\|\s*echo:\s*false', src, re.M): # its Markdown alone
+            out += [''.join(o['data']['text/markdown']) for o in c['outputs'] if 'text/markdown' in o.get('data', {})]
+            continue
         out.append('```python\n' + re.sub(r'^#\|.*\n', '', src, flags=re.M).strip() + '\n```')
         for o in c['outputs']: # what is printed or is a cell's value; not progress bars
             text = o.get('text') if o['output_type'] == 'stream' else o.get('data', {}).get('text/plain') if o['output_type'] == 'execute_result' else None
