@@ -17,9 +17,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 from sklearn.neighbors import NearestNeighbors
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from fastai.learner import Learner
 from torch import nn
@@ -29,8 +29,8 @@ from .heads import MLICModel
 
 # %% ../nbs/36_transformation.ipynb #3bde77af
 def default_base():
-    "A regularised logistic regression on scaled features"
-    return make_pipeline(StandardScaler(with_mean=False), LogisticRegression(C=.1, max_iter=500))
+    "A regularised logistic regression; the systems standardise the features for it, once for all labels"
+    return LogisticRegression(C=.1, max_iter=500)
 
 class _OneLabel(ClassifierMixin, BaseEstimator):
     "The base estimator on one label; where the label is constant, that constant"
@@ -61,23 +61,31 @@ class _MultiLabel(ClassifierMixin, BaseEstimator):
     ):
         Y = Y.toarray() if sp.issparse(Y) else Y
         X, Y = validate_data(self, X, Y, accept_sparse='csr', multi_output=True, dtype=[np.float32, np.float64])
+        check_classification_targets(Y)
+        self.dtype_ = Y.dtype # of predictions
         if Y.ndim == 1: Y = Y[:,None]
         odd = np.argwhere(~np.isin(Y, (0, 1)))
         if len(odd): raise MLICError(f"Y[{odd[0][0]},{odd[0][1]}] is {Y[tuple(odd[0])]}; these estimators need 0 or 1 for every label of every image (leave out images with unknown labels, or use a network with its masked losses)")
         base = getattr(self, 'base', None)
         if base is not None and not hasattr(base, 'predict_proba'): raise MLICError(f"base {base!r} has no predict_proba; wrap it: CalibratedClassifierCV({type(base).__name__}())")
         self.n_labels_, self.classes_ = Y.shape[1], np.array([0, 1])
-        self._fit(X, Y.astype(np.uint8), default_base() if base is None else base)
+        self.scaler_ = StandardScaler(with_mean=not sp.issparse(X)).fit(X) if hasattr(self, 'base') and base is None else None
+        self._fit(self._scaled(X), Y.astype(np.uint8), default_base() if base is None else base)
         return self
+
+    def _scaled(self, X): return X if self.scaler_ is None else self.scaler_.transform(X)
+
+    def _features(self, X):
+        check_is_fitted(self)
+        return self._scaled(validate_data(self, X, reset=False, accept_sparse='csr', dtype=[np.float32, np.float64]))
 
     def predict_proba(self, X)->np.ndarray: # (N,K)
         "Score of each label in [0,1]"
-        check_is_fitted(self)
-        return self._proba(validate_data(self, X, reset=False, accept_sparse='csr', dtype=[np.float32, np.float64]))
+        return self._proba(self._features(X))
 
-    def predict(self, X)->np.ndarray: # (N,K) uint8
+    def predict(self, X)->np.ndarray: # (N,K) of 0 and 1, in the type of the Y that `fit` saw
         "Labels whose score is above ½"
-        return (self.predict_proba(X) > .5).astype(np.uint8)
+        return (self.predict_proba(X) > .5).astype(self.dtype_)
 
 # %% ../nbs/36_transformation.ipynb #3948bb57
 class BinaryRelevance(_MultiLabel):
@@ -166,16 +174,15 @@ class LabelPowerset(_MultiLabel):
         rows, target = [np.flatnonzero(count[which] > self.prune)], [which[count[which] > self.prune]]
         for s in np.flatnonzero(count <= self.prune):
             inside = [t for t in keep if not (sets[t] & ~sets[s] & 1).any()]
-            for t in sorted(inside, key=lambda t: (-sets[t].sum(), -count[t]))[:2]:
+            for t in sorted(inside, key=lambda t: (-int(sets[t].sum()), -count[t]))[:2]:
                 rows.append(np.flatnonzero(which == s)); target.append(np.full(count[s], t))
         rows, target = np.concatenate(rows), np.concatenate(target)
         self.labelsets_ = sets[np.unique(target)]
         self.model_ = (DummyClassifier(strategy='prior') if len(self.labelsets_) == 1 else clone(base)).fit(X[rows], np.unique(target, return_inverse=True)[1])
     def _proba(self, X): return self.model_.predict_proba(X) @ self.labelsets_
-    def predict(self, X)->np.ndarray: # (N,K) uint8
+    def predict(self, X)->np.ndarray: # (N,K) of 0 and 1
         "The most probable set of labels"
-        check_is_fitted(self)
-        return self._best(validate_data(self, X, reset=False, accept_sparse='csr', dtype=[np.float32, np.float64]))
+        return self._best(self._features(X)).astype(self.dtype_)
     def _best(self, X): return self.labelsets_[self.model_.predict_proba(X).argmax(1)]
 
 # %% ../nbs/36_transformation.ipynb #b90c4b6e
