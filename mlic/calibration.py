@@ -6,45 +6,42 @@
 __all__ = ['Temperature', 'Platt', 'Isotonic', 'reliability_curve', 'ece', 'expected_f1_thresholds']
 
 # %% ../nbs/34_calibration.ipynb #9c2ae1ba
-import numpy as np, torch
+import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
-from .core import MLICError, check_targs
+from .core import MLICError
+from .metrics import _host, _inputs
 
 # %% ../nbs/34_calibration.ipynb #60181c4b
-def _inputs(x, targs=None, name='logits'):
-    "`x` (and `targs`) as numpy (N,K), checked"
-    x = np.asarray(x.detach().cpu() if isinstance(x, torch.Tensor) else x).astype(np.float64)
-    if x.ndim != 2: raise MLICError(f"{name} must have shape (N,K), got {x.shape}")
-    if np.isnan(x).any(): raise MLICError(f"{name}[{','.join(map(str, np.argwhere(np.isnan(x))[0]))}] is NaN; a score must be a number")
-    if targs is None: return x
-    targs = check_targs(np.asarray(targs.cpu() if isinstance(targs, torch.Tensor) else targs), unknown=True)
-    if targs.shape != x.shape: raise MLICError(f"{name} and targs must have one shape (N,K), got {x.shape} and {targs.shape}")
-    return x, targs
+def _float64(x, targs=None, name='logits'):
+    "`x` (and `targs`) as numpy (N,K), checked; `x` in float64"
+    if targs is None: return _inputs(_host(x), name=name).astype(np.float64)
+    x, targs = _inputs(_host(x), _host(targs), name)
+    return x.astype(np.float64), targs
 
 # %% ../nbs/34_calibration.ipynb #17709cbd
 class Temperature(BaseEstimator):
     "One temperature for all labels: sigmoid(logits/T), T by maximum likelihood (Guo 2017)"
     def fit(self, logits, targs):
-        logits, targs = _inputs(logits, targs)
+        logits, targs = _float64(logits, targs)
         s, y = logits[targs >= 0], targs[targs >= 0]
         if not len(s): raise MLICError("no known target to fit a temperature on")
         loss = lambda a: (np.logaddexp(0, np.exp(a)*s) - y*np.exp(a)*s).mean()
         self.temperature_ = float(np.exp(-minimize_scalar(loss, bounds=(-7,7), method='bounded').x))
         return self
-    def predict_proba(self, logits)->np.ndarray: return expit(_inputs(logits)/self.temperature_) # (N,K)
+    def predict_proba(self, logits)->np.ndarray: return expit(_float64(logits)/self.temperature_) # (N,K)
 
 class _PerLabel(BaseEstimator):
     "A calibrator per label; a label whose known targets are all equal gets their constant"
     def fit(self, logits, targs):
-        logits, targs = _inputs(logits, targs)
+        logits, targs = _float64(logits, targs)
         self.models_ = [self._one(s[y >= 0], y[y >= 0]) for s,y in zip(logits.T, targs.T)]
         return self
     def predict_proba(self, logits):
-        logits = _inputs(logits)
+        logits = _float64(logits)
         if logits.shape[1] != len(self.models_): raise MLICError(f"logits has {logits.shape[1]} columns, fitted on {len(self.models_)}")
         return np.stack([np.full(len(s), m) if isinstance(m, float) else self._apply(m, s) for m,s in zip(self.models_, logits.T)], 1)
     def _one(self, s, y):
@@ -68,7 +65,7 @@ def reliability_curve(
     bins=10, # of equal width over [0,1]; empty ones are left out
 ): # (mean probability, share of positives, count), each (bins that are not empty,)
     "Mean probability against the share of positives, by bin"
-    probs, targs = (a[:,0] for a in _inputs(np.asarray(probs)[:,None], np.asarray(targs)[:,None], 'probs'))
+    probs, targs = (a[:,0] for a in _float64(np.asarray(probs)[:,None], np.asarray(targs)[:,None], 'probs'))
     p, y = probs[targs >= 0], targs[targs >= 0]
     if len(p) and (p.min() < 0 or p.max() > 1): raise MLICError("probs must lie in [0,1]; give sigmoid(logits)")
     b = np.searchsorted(np.linspace(0, 1, bins+1)[1:-1], p)
@@ -86,7 +83,7 @@ def expected_f1_thresholds(
     probs, # (N,K) calibrated; no targets are needed
 ): # (thresholds (K,), values (K,)): midpoint cuts, and expected F1 by the plug-in formula
     "The cut of each label that maximises 2 sum(p above)/(number above + sum(p))"
-    probs = _inputs(probs, name='probs')
+    probs = _float64(probs, name='probs')
     cuts, values = np.full(probs.shape[1], np.inf), np.full(probs.shape[1], np.nan)
     for k,p in enumerate(-np.sort(-probs, 0).T):
         if not p.sum() > 0: continue

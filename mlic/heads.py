@@ -21,7 +21,7 @@ registry = Registry('head')
 class Head(nn.Module):
     "Base of all heads: what `needs` names -> logits (N,K)"
     needs = 'last'
-    aux = () # pairs (weight, logits) that a training step left for `AuxLoss`
+    aux = () # (weight, logits), or (weight, output, loss), that a training step left for `AuxLoss`
 
 def _wide(x): return x.to(torch.promote_types(x.dtype, torch.float32)) # powers and logarithms do not fit half precision
 
@@ -44,8 +44,8 @@ class AuxLoss(Callback):
     def after_loss(self):
         aux = getattr(getattr(self.model, 'head', self.model), 'aux', ())
         if not self.training or not aux: return
-        main = (1 - sum(w for w,_ in aux))*self.learn.loss_grad
-        self.learn.loss_grad = main + sum(w*self.loss_func(logits, *self.yb) for w,logits in aux)
+        main = (1 - sum(w for w,*_ in aux))*self.learn.loss_grad
+        self.learn.loss_grad = main + sum(w*(own[0] if own else self.loss_func)(out, *self.yb) for w,out,*own in aux)
         self.learn.loss = self.learn.loss_grad.clone()
 
 # %% ../nbs/22_heads.ipynb #a544a254

@@ -5,26 +5,21 @@
 # %% auto #0
 __all__ = ['metrics', 'fbeta', 'jaccard', 'youden', 'balanced_accuracy', 'precision_at_recall', 'recall_at_precision',
            'best_thresholds', 'best_micro', 'best_examples', 'FixedThreshold', 'GlobalThreshold', 'LabelThresholds',
-           'TopK', 'ProportionalCut', 'cross_fit']
+           'ProportionalCut', 'TopK', 'GridThresholds', 'cross_fit']
 
 # %% ../nbs/32_thresholds.ipynb #9c2ae1ba
 import numpy as np, torch
-from sklearn.base import BaseEstimator
-from .core import MLICError, check_targs
+from torch.nn import functional as F
+from sklearn.base import BaseEstimator, clone
+from .core import MLICError
+from .metrics import _host, _inputs, f1
 
 # %% ../nbs/32_thresholds.ipynb #8c51c082
-def _inputs(scores, targs=None):
-    "Scores (N,K) and targets as numpy arrays, checked"
-    scores = np.asarray(scores.detach().cpu() if isinstance(scores, torch.Tensor) else scores)
-    if scores.ndim != 2: raise MLICError(f"scores must have shape (N,K), got {scores.shape}")
-    if np.isnan(scores).any(): raise MLICError(f"scores[{','.join(map(str, np.argwhere(np.isnan(scores))[0]))}] is NaN; a score must be a number")
-    if targs is None: return scores
-    targs = check_targs(np.asarray(targs.cpu() if isinstance(targs, torch.Tensor) else targs), unknown=True)
-    if targs.shape != scores.shape: raise MLICError(f"scores and targs must have one shape (N,K), got {scores.shape} and {targs.shape}")
-    return scores, targs
-
 def _div(a, b): # 0/0 is 0: a cut that finds nothing is worth nothing
+    if isinstance(b, torch.Tensor): return torch.where(b != 0, a/b, 0.)
     return np.divide(a, b, out=np.zeros(np.broadcast(a, b).shape), where=np.asarray(b) != 0)
+
+def _if(ok, a, b): return (torch if isinstance(ok, torch.Tensor) else np).where(ok, a, b)
 
 # %% ../nbs/32_thresholds.ipynb #52e3d44d
 def fbeta(beta=1.):
@@ -35,10 +30,10 @@ def youden(tp, fp, fn, tn): return _div(tp, tp + fn) + _div(tn, tn + fp) - 1
 def balanced_accuracy(tp, fp, fn, tn): return (_div(tp, tp + fn) + _div(tn, tn + fp))/2
 def precision_at_recall(recall):
     "Precision where recall is at least `recall`; -1 elsewhere"
-    return lambda tp, fp, fn, tn: np.where(_div(tp, tp + fn) >= recall, _div(tp, tp + fp), -1.)
+    return lambda tp, fp, fn, tn: _if(_div(tp, tp + fn) >= recall, _div(tp, tp + fp), -1.)
 def recall_at_precision(precision):
     "Recall where precision is at least `precision`; -1 elsewhere"
-    return lambda tp, fp, fn, tn: np.where(_div(tp, tp + fp) >= precision, _div(tp, tp + fn), -1.)
+    return lambda tp, fp, fn, tn: _if(_div(tp, tp + fp) >= precision, _div(tp, tp + fn), -1.)
 
 metrics = dict(f1=fbeta(1.), f2=fbeta(2.), jaccard=jaccard, youden=youden, balanced_accuracy=balanced_accuracy)
 def _metric(m):
@@ -56,19 +51,39 @@ def _cuts(s, y):
     last = np.flatnonzero(np.r_[s[1:] != s[:-1], True]) if len(s) else np.zeros(0, int)
     tp = np.r_[0, np.cumsum(y)[last]].astype(np.float64)
     fp = np.r_[0, last + 1] - tp
-    mid = s[last[:-1]] + (s[last[:-1]+1] - s[last[:-1]])/2 if len(last) else np.zeros(0)
+    with np.errstate(invalid='ignore'): mid = s[last[:-1]] + (s[last[:-1]+1] - s[last[:-1]])/2 if len(last) else np.zeros(0) # infinite scores have no midpoint
     if len(last): mid = np.where((mid < s[last[:-1]]), mid, s[last[:-1]+1]) # neighbours without a number between: the lower one
     return np.r_[np.inf, mid, -np.inf][:len(last)+1] if len(last) else np.array([np.inf]), tp, fp
 
+def _all_cuts(s, y):
+    "As `_cuts`, of all labels at once on the device of `s`: (N+1,K) thresholds, tp, fp, and which of the rows are cuts"
+    s, order = s.sort(0, descending=True)
+    y = y.gather(0, order)
+    if (y < 0).any(): # unknown ones to the end
+        order = (y < 0).byte().sort(dim=0, stable=True).indices
+        s, y = s.gather(0, order), y.gather(0, order)
+    s, i, M = s.double(), torch.arange(len(s), device=s.device)[:,None], (y >= 0).sum(0)
+    below = torch.cat([s[1:], s[-1:]])
+    mid = s + (below - s)/2
+    mid = torch.where(mid < s, mid, below).masked_fill(i == M-1, -torch.inf)
+    top = lambda x, v: torch.cat([x.new_full((1,x.shape[1]), v), x])
+    tp = top((y == 1).cumsum(0), 0).double()
+    return top(mid, torch.inf), tp, torch.arange(len(s)+1, device=s.device)[:,None] - tp, top((s != below) & (i < M-1) | (i == M-1), True)
+
+# %% ../nbs/32_thresholds.ipynb #511f5b4a
 def best_thresholds(
     scores, # (N,K) any scores
     targs, # (N,K) of 0, 1, -1 (unknown)
     metric='f1', # 'f1', 'f2', 'jaccard', 'youden', 'balanced_accuracy', or a function of (tp, fp, fn, tn)
-): # (thresholds (K,), values (K,)); NaN value and threshold +inf for a label without positives
+): # numpy: (thresholds (K,), values (K,)); NaN value and threshold +inf for a label without positives
     "The exactly best threshold of each label, by one sort and cumulative sums"
-    scores, targs = _inputs(scores, targs)
-    value, best, at = _metric(metric), np.full(scores.shape[1], np.inf), np.full(scores.shape[1], np.nan)
-    for k in range(scores.shape[1]):
+    scores, targs = _inputs(scores, targs, 'scores')
+    value, K = _metric(metric), scores.shape[1]
+    if isinstance(scores, torch.Tensor):
+        step = max(1, 20_000_000//(len(scores)+1)) # labels at a time, to bound the memory
+        return tuple(_host(torch.cat(x)) for x in zip(*(_best(scores[:,a:a+step], targs[:,a:a+step], value) for a in range(0, max(K,1), step))))
+    best, at = np.full(K, np.inf), np.full(K, np.nan)
+    for k in range(K):
         P, M = (targs[:,k] == 1).sum(), (targs[:,k] >= 0).sum()
         if not P: continue
         t, tp, fp = _cuts(scores[:,k], targs[:,k])
@@ -77,22 +92,40 @@ def best_thresholds(
         best[k], at[k] = t[i], v[i]
     return best, at
 
+def _best(scores, targs, value):
+    "Thresholds and values (K,) of tensors, on their device"
+    t, tp, fp, cut = _all_cuts(scores, targs)
+    P, M = (targs == 1).sum(0), (targs >= 0).sum(0)
+    v = torch.where(cut, value(tp, fp, P - tp, M - P - fp), -torch.inf)
+    i = v.argmax(0, keepdim=True) # the first of equals
+    return torch.where(P > 0, t.gather(0, i)[0], torch.inf), torch.where(P > 0, v.gather(0, i)[0], torch.nan)
+
 # %% ../nbs/32_thresholds.ipynb #667be417
 def best_micro(
     scores, # (N,K)
     targs, # (N,K) of 0, 1, -1
     beta=1.,
-): # (thresholds (K,), the F-beta of all elements together)
+): # numpy: (thresholds (K,), the F-beta of all elements together)
     "The per-label thresholds with the best micro F-beta, exactly (Dinkelbach 1967)"
-    scores, targs = _inputs(scores, targs)
-    cuts = [_cuts(scores[:,k], targs[:,k]) for k in range(scores.shape[1])]
-    P, lam = (targs == 1).sum(), 0.
-    if not P: return np.full(len(cuts), np.inf), float('nan')
+    scores, targs = _inputs(scores, targs, 'scores')
+    P, lam, chosen = float((targs == 1).sum()), 0., _chooser(scores, targs, 1+beta**2)
+    if not P: return np.full(scores.shape[1], np.inf), float('nan')
     while True:
-        pick = [int(np.argmax((1+beta**2)*tp - lam*(tp + fp))) for _,tp,fp in cuts]
-        a, b = (1+beta**2)*sum(c[1][i] for c,i in zip(cuts, pick)), sum(c[1][i] + c[2][i] for c,i in zip(cuts, pick)) + beta**2*P
-        if a/b <= lam: return np.array([c[0][i] for c,i in zip(cuts, pick)]), float(a/b)
-        lam = a/b
+        t, tp, fp = chosen(lam)
+        ratio = (1+beta**2)*tp.sum()/(tp.sum() + fp.sum() + beta**2*P)
+        if ratio <= lam: return t, float(ratio)
+        lam = ratio
+
+def _chooser(scores, targs, w):
+    "A function of lambda: the threshold, tp and fp (K,) of each label where w*tp - lambda*(tp + fp) is largest"
+    if isinstance(scores, torch.Tensor):
+        t, tp, fp, cut = _all_cuts(scores, targs)
+        def f(lam):
+            i = torch.where(cut, w*tp - lam*(tp + fp), -torch.inf).argmax(0, keepdim=True)
+            return [_host(x.gather(0, i)[0]) for x in (t, tp, fp)]
+        return f
+    cuts = [_cuts(scores[:,k], targs[:,k]) for k in range(scores.shape[1])]
+    return lambda lam: np.array([[x[i] for x in c] for c in cuts for i in [np.argmax(w*c[1] - lam*(c[1] + c[2]))]]).T
 
 # %% ../nbs/32_thresholds.ipynb #c5359b11
 def best_examples(
@@ -100,51 +133,55 @@ def best_examples(
     targs, # (N,K) of 0, 1, -1
     restarts=4, # random starts beside the per-label and the micro optimum
     seed=0,
-): # (thresholds (K,), the example-based F1)
+): # numpy: (thresholds (K,), the example-based F1)
     "Per-label thresholds with a high example-based F1: each label's exact best cut given the others, in turn, until none moves"
-    scores, targs = _inputs(scores, targs)
-    pos, known = targs == 1, targs >= 0
-    if not pos.any(): return np.full(scores.shape[1], np.inf), float('nan')
-    cuts = [_cuts(s, np.zeros(len(s), int)) for s in scores.T] # thresholds and how many images are above
-    order, size = np.argsort(-scores, 0), pos.sum(1)
-    parts = lambda tp, n: (_div(2.*tp, n + size), (n + size > 0).astype(float)) # F1 of each image, and is it defined
+    scores, targs = _inputs(scores, targs, 'scores')
+    starts = [best_thresholds(scores, targs)[0], best_micro(scores, targs)[0]]
+    s, y = torch.as_tensor(scores), torch.as_tensor(targs)
+    pos, known, order = y == 1, y >= 0, s.argsort(0, descending=True)
+    if not pos.any(): return starts[0], float('nan')
+    cut_at, _, _, cut = _all_cuts(s, torch.zeros_like(y)) # row i: i images are above
+    size = pos.sum(1)
+    def parts(tp, n): return _div(2*tp.double(), n + size), (n + size > 0).double() # F1 of each image, and is it defined
     def ascend(t):
-        pred, t, best = (scores > t) & known, t.copy(), -1.
+        t = torch.tensor(t, device=s.device)
+        pred, best = (s > t) & known, -1.
         while True:
-            for k in range(scores.shape[1]):
-                tp, n = (pred & pos).sum(1) - (pred & pos)[:,k], pred.sum(1) - pred[:,k]
+            for k in range(s.shape[1]):
+                hit = pred & pos
+                tp, n = hit.sum(1) - hit[:,k].int(), pred.sum(1) - pred[:,k].int()
                 (a0, b0), (a1, b1) = parts(tp, n), parts(tp + pos[:,k], n + known[:,k])
-                above = cuts[k][2].astype(int)
-                A, B = (x0.sum() + np.r_[0, np.cumsum((x1 - x0)[order[:,k]])][above] for x0,x1 in ((a0,a1), (b0,b1)))
-                i = int(np.argmax(v := _div(A, B)))
-                t[k], pred[:,k] = cuts[k][0][i], (scores[:,k] > cuts[k][0][i]) & known[:,k]
-            if v[i] <= best + 1e-12: return t, float(v[i])
-            best = v[i]
+                A, B = (x0.sum() + F.pad((x1 - x0)[order[:,k]].cumsum(0), (1,0)) for x0,x1 in ((a0,a1), (b0,b1)))
+                i = (v := torch.where(cut[:,k], _div(A, B), -1.)).argmax()
+                t[k], pred[:,k] = cut_at[i,k], (s[:,k] > cut_at[i,k]) & known[:,k]
+            if v[i] <= best + 1e-12: return _host(t), float(v[i])
+            best = float(v[i])
     rng = np.random.default_rng(seed)
-    starts = [best_thresholds(scores, targs)[0], best_micro(scores, targs)[0]] + [np.array([c[0][rng.integers(len(c[0]))] for c in cuts]) for _ in range(restarts)]
+    cuts = [_host(cut_at[cut[:,k],k]) for k in range(s.shape[1])]
+    starts += [np.array([c[rng.integers(len(c))] for c in cuts]) for _ in range(restarts)]
     return max((ascend(t) for t in starts), key=lambda r: r[1])
 
 # %% ../nbs/32_thresholds.ipynb #cb8bb1fe
+def _above(scores, thresholds):
+    "Scores above thresholds as uint8: numpy, or on the GPU where the scores are there"
+    if isinstance(scores, np.ndarray): return (scores > _host(thresholds)).astype(np.uint8)
+    return (scores > torch.as_tensor(thresholds, device=scores.device)).byte()
+
 class _Thresholder(BaseEstimator):
     "What all share: `predict` is scores above `thresholds_`; `score` is macro F1"
-    def predict(self, scores)->np.ndarray: return (_inputs(scores) > self.thresholds_).astype(np.uint8) # (N,K)
-    def score(self, scores, targs)->float:
-        scores, targs = _inputs(scores, targs)
-        p = self.predict(scores) == 1
-        tp, fp, fn = ((p & (targs == 1)).sum(0), (p & (targs == 0)).sum(0), (~p & (targs == 1)).sum(0))
-        some = 2*tp + fp + fn > 0
-        return float((2*tp[some]/(2*tp + fp + fn)[some]).mean()) if some.any() else float('nan')
+    def predict(self, scores): return _above(_inputs(scores, name='scores'), self.thresholds_) # (N,K) uint8
+    def score(self, scores, targs)->float: return f1(self.predict(scores), targs)
 
 class FixedThreshold(_Thresholder):
     "One threshold for all labels, given"
     def __init__(self, threshold=.5): self.threshold = threshold
-    def fit(self, scores, targs=None): self.thresholds_ = np.full(_inputs(scores).shape[1], float(self.threshold)); return self
+    def fit(self, scores, targs=None): self.thresholds_ = np.full(_inputs(scores, name='scores').shape[1], float(self.threshold)); return self
 
 class GlobalThreshold(_Thresholder):
     "One threshold for all labels, the best for the metric over all elements"
     def __init__(self, metric='f1'): self.metric = metric
     def fit(self, scores, targs):
-        scores, targs = _inputs(scores, targs)
+        scores, targs = _inputs(scores, targs, 'scores')
         t, self.value_ = best_thresholds(scores.reshape(-1,1), targs.reshape(-1,1), self.metric)
         self.thresholds_ = np.full(scores.shape[1], t[0])
         return self
@@ -156,36 +193,50 @@ class LabelThresholds(_Thresholder):
     "A threshold per label, the best for a metric of each label, or together for 'f1_micro' or 'f1_examples'; rare labels may be pulled to the global one"
     def __init__(self, metric='f1', shrink=0.): self.metric, self.shrink = metric, shrink # `shrink`: positives at which own and global threshold weigh the same
     def fit(self, scores, targs):
-        scores, targs = _inputs(scores, targs)
-        own, self.values_ = (_together[self.metric] if self.metric in list(_together) else lambda s, y: best_thresholds(s, y, self.metric))(scores, targs)
+        scores, targs = _inputs(scores, targs, 'scores')
+        together = self.metric in list(_together)
+        own, self.values_ = _together[self.metric](scores, targs) if together else best_thresholds(scores, targs, self.metric)
         if self.shrink:
-            common = GlobalThreshold('f1' if self.metric in list(_together) else self.metric).fit(scores, targs).thresholds_
-            n = (targs == 1).sum(0)
-            lo, hi = scores.min(), scores.max() # so that infinite cuts can be averaged
+            common = GlobalThreshold('f1' if together else self.metric).fit(scores, targs).thresholds_
+            n, lo, hi = _host((targs == 1).sum(0)), float(scores.min()), float(scores.max()) # so that infinite cuts can be averaged
             own = (n*np.clip(own, lo, hi) + self.shrink*np.clip(common, lo, hi))/(n + self.shrink)
         self.thresholds_ = own
         return self
+
+class ProportionalCut(_Thresholder):
+    "Each label is predicted as often as it occurs (Yang 2001's PCut, on the scores it is fitted on)"
+    def fit(self, scores, targs): self.thresholds_ = best_thresholds(scores, targs, lambda tp, fp, fn, tn: -abs(fp - fn))[0]; return self
+
+def _top(scores, k):
+    "The k[i] highest scores of image i as uint8 (N,K); of equal scores the first columns"
+    rank = torch.as_tensor(scores).argsort(dim=1, descending=True, stable=True).argsort(1)
+    out = (rank < torch.as_tensor(k, device=rank.device).reshape(-1,1)).byte()
+    return out.numpy() if isinstance(scores, np.ndarray) else out
 
 class TopK(_Thresholder):
     "The k labels with the highest scores; of equal scores the first columns"
     def __init__(self, k=1): self.k = k
     def fit(self, scores, targs=None):
-        if not 0 <= self.k <= _inputs(scores).shape[1]: raise MLICError(f"k is {self.k}; there are {_inputs(scores).shape[1]} labels")
+        K = _inputs(scores, name='scores').shape[1]
+        if not 0 <= self.k <= K: raise MLICError(f"k is {self.k}; there are {K} labels")
         return self
-    def predict(self, scores):
-        scores = _inputs(scores)
-        out = np.zeros(scores.shape, np.uint8)
-        np.put_along_axis(out, np.argsort(-scores, 1, kind='stable')[:,:self.k], 1, 1)
-        return out
+    def predict(self, scores): return _top(_inputs(scores, name='scores'), self.k)
 
-class ProportionalCut(_Thresholder):
-    "Each label is predicted as often as it occurs (Yang 2001's PCut, on the scores it is fitted on)"
+# %% ../nbs/32_thresholds.ipynb #bdd134cd
+class GridThresholds(_Thresholder):
+    "A threshold per label for any function `metric(targs (n,), preds (n,))`, the best of `steps` cuts below a positive"
+    def __init__(self, metric, steps=100): self.metric, self.steps = metric, steps
     def fit(self, scores, targs):
-        scores, targs = _inputs(scores, targs)
-        self.thresholds_ = np.empty(scores.shape[1])
-        for k in range(scores.shape[1]):
-            t, tp, fp = _cuts(scores[:,k], targs[:,k])
-            self.thresholds_[k] = t[np.abs(tp + fp - (targs[:,k] == 1).sum()).argmin()]
+        scores, targs = (_host(x) for x in _inputs(scores, targs, 'scores')) # the metric is the caller's, and runs on the host
+        self.thresholds_, self.values_ = np.full(scores.shape[1], np.inf), np.full(scores.shape[1], np.nan)
+        for k,(s,y) in enumerate(zip(scores.T, targs.T)):
+            t, tp, _ = _cuts(s, y)
+            if tp[-1] == 0: continue
+            found = np.flatnonzero(np.r_[True, tp[1:] > tp[:-1]]) # nothing predicted, then one more positive each
+            grid = t[found[np.unique(np.linspace(0, len(found)-1, self.steps).round().astype(int))]]
+            values = [self.metric(y[y >= 0], (s[y >= 0] > a).astype(np.uint8)) for a in grid]
+            i = int(np.argmax(values))
+            self.thresholds_[k], self.values_[k] = grid[i], values[i]
         return self
 
 # %% ../nbs/32_thresholds.ipynb #a55beb7d
@@ -196,9 +247,9 @@ def cross_fit(
     folds, # (N,) fold of each image (whole patients in one fold)
 )->np.ndarray: # (N,K) predictions, each by thresholds from the other folds
     "Predictions for every image with thresholds that have not seen it"
-    scores, targs = _inputs(scores, targs)
+    scores, targs = (_host(x) for x in _inputs(scores, targs, 'scores'))
     folds, out = np.asarray(folds), np.zeros(scores.shape, np.uint8)
     if len(folds) != len(scores): raise MLICError(f"folds has {len(folds)} entries for {len(scores)} images")
     if len(np.unique(folds)) < 2: raise MLICError("cross_fit needs at least two folds")
-    for f in np.unique(folds): out[folds == f] = estimator.fit(scores[folds != f], targs[folds != f]).predict(scores[folds == f])
+    for f in np.unique(folds): out[folds == f] = clone(estimator).fit(scores[folds != f], targs[folds != f]).predict(scores[folds == f])
     return out
