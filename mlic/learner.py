@@ -11,8 +11,9 @@ import os, re, tempfile, time, numpy as np, pandas as pd, torch, matplotlib.pypl
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-import fastai.callback.progress # the Learner's progress bar
+from fastcore.basics import noop
 from fastai.callback.core import Callback
+from fastai.callback.progress import ProgressCallback
 from fastai.callback.schedule import lr_find, fit_one_cycle
 from fastai.learner import Learner
 from fastai.torch_core import params, set_seed
@@ -49,6 +50,7 @@ def mlic_learner(
     loss = losses[loss]() if isinstance(loss, str) else loss
     learn = Learner(dls, MLICModel(body, make(body.stages, len(dls.vocab))), loss_func=loss,
                     splitter=body_and_head, metrics=default_metrics() if metrics is None else metrics, **kwargs)
+    if os.environ.get('MLIC_QUIET'): learn.remove_cb(ProgressCallback); learn.logger = noop
     return learn.add_cb(AuxLoss())
 
 # %% ../nbs/30_learner.ipynb #07e11632
@@ -66,7 +68,7 @@ class History(Callback):
     def after_train(self): self.train_s = time.perf_counter() - self.start
     def before_validate(self): self.seen = []
     def after_pred(self):
-        if not self.training: self.seen.append((self.pred.detach(), self.y.detach()))
+        if not self.training: self.seen.append(tuple(self.learn.to_detach(t, cpu=False) for t in (self.pred, self.y))) # of all processes
     def after_epoch(self):
         row = dict(zip(self.recorder.metric_names[1:-1], self.recorder.log[1:-1]))
         if self.monitor not in row: raise MLICError(f"History watches {self.monitor!r}, but the metrics are: {', '.join(row)}")
