@@ -42,7 +42,8 @@ class MLICModel(nn.Module):
 class AuxLoss(Callback):
     "Adds the auxiliary losses that a head has left: (1 - sum of weights) of the main loss, and each its weight"
     def after_loss(self):
-        aux = getattr(getattr(self.model, 'head', self.model), 'aux', ())
+        model = getattr(self.model, 'module', self.model) # out of what several GPUs wrap it in
+        aux = getattr(getattr(model, 'head', model), 'aux', ())
         if not self.training or not aux: return
         main = (1 - sum(w for w,*_ in aux))*self.learn.loss_grad
         self.learn.loss_grad = main + sum(w*(own[0] if own else self.loss_func)(out, *self.yb) for w,out,*own in aux)
