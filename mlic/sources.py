@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from PIL import Image, ImageOps, TiffImagePlugin
-from fastprogress import progress_bar
-from .core import MLICError, encode
+from .core import MLICError, encode, progress
 from . import synth
 
 # %% ../nbs/15_sources.ipynb #eba6c589
@@ -173,7 +172,7 @@ def checked(name, root, items, vocab, on_error, where, must_occur=True):
     todo = np.flatnonzero(why == '')
     with ThreadPoolExecutor(4) as pool:
         found = pool.map(image_problem, [root/items.fname.iloc[i] for i in todo])
-        for i,p in zip(todo, progress_bar(found, total=len(todo)) if len(todo) > 5000 else found): why[i] = p
+        for i,p in zip(todo, progress(found, len(todo), show=len(todo) > 5000)): why[i] = p
     bad = np.flatnonzero(why != '')
     dropped = pd.DataFrame(dict(row=bad, fname=items.fname.iloc[bad].to_numpy(), why=why[bad]))
     if len(bad):
