@@ -17,26 +17,25 @@ from PIL import Image
 from fastai.data.transforms import IntToFloatTensor, Normalize, ToTensor
 from fastai.torch_core import TensorImage
 from fastai.vision.augment import AffineCoordTfm, Resize
-from fastai.vision.core import PILImage, PILImageBW, image2tensor
+from fastai.vision.core import image2tensor
 from safetensors.torch import save_file
 from torch import nn
 from .backbones import backbone, read_weights
 from .core import MLICError, check_targs, decode, encode
-from .data import OpenImage
+from .data import OpenImage, image_classes
 from .heads import MLICModel
 from .map_heads import registry as heads # with it all heads are registered
 from .metrics import average_precision, ci, f1, per_label, roc_auc
 from .stats import label_stats
 
 # %% ../nbs/35_bundle.ipynb #446cb477
-schema = 1 # of bundle.json; a bundle with a larger number is from a newer mlic
-_modes = dict(RGB=PILImage, L=PILImageBW) # how images are opened, by PIL's name for it
-_channels = dict(RGB=3, L=1)
+schema = 2 # of bundle.json; a bundle with a larger number is from a newer mlic
+_channels = dict(RGB=3, L=1, bands=4) # by the ways to open an image, `image_classes`
 
 def _transforms(dls):
     "What a validation image goes through, as plain values; a transform that is not known is refused"
-    mode = next((m for m,cls in _modes.items() if type(dls.valid_ds[0][0]) is cls), None)
-    if mode is None: raise MLICError(f"the images are {type(dls.valid_ds[0][0]).__name__}; a bundle knows PILImage (RGB) and PILImageBW (grey), as mlic.data.dataloaders opens them")
+    opened = next((f for f in dls.valid_ds.tls[0].tfms.fs if isinstance(f, OpenImage)), None)
+    if opened is None: raise MLICError("the images are not opened by mlic.data.OpenImage, and a bundle knows no other way; make the DataLoaders by mlic.data.dataloaders")
     fs = [f for p in (dls.valid.after_item, dls.valid.after_batch) for f in p.fs]
     warps = [dict(mode=f.mode, pad_mode=f.pad_mode, align_corners=f.align_corners) for f in fs if isinstance(f, AffineCoordTfm) and f.size is None]
     found = {type(f): f for f in fs if f.split_idx != 0 and not (isinstance(f, AffineCoordTfm) and f.size is None)}
@@ -44,7 +43,7 @@ def _transforms(dls):
     if odd := [t.__name__ for t in found if t not in wanted]: raise MLICError(f"validation images go through {', '.join(odd)}, which a bundle cannot describe; it knows Resize, ToTensor, IntToFloatTensor and Normalize, and leaves out what is for training only")
     if lacks := [t.__name__ for t in wanted if t not in found]: raise MLICError(f"validation images lack {', '.join(lacks)}; make the DataLoaders by mlic.data.dataloaders")
     resize, norm = found[Resize], found[Normalize]
-    return dict(mode=mode, size=[int(s) for s in resize.size[::-1]], method=resize.method, pad_mode=resize.pad_mode, resample=Image.Resampling(resize.mode).name,
+    return dict(mode=opened.mode, white=opened.white, size=[int(s) for s in resize.size[::-1]], method=resize.method, pad_mode=resize.pad_mode, resample=Image.Resampling(resize.mode).name,
                 mean=norm.mean.flatten().tolist(), std=norm.std.flatten().tolist(), warps=warps)
 
 # %% ../nbs/35_bundle.ipynb #c872cbfc
@@ -100,7 +99,8 @@ _checks = dict( # field -> (what it must be, test)
     recipe=('an object', lambda x, _: isinstance(x, dict)),
     transforms=('an object', lambda x, _: isinstance(x, dict)))
 _transform_checks = dict(
-    mode=('RGB or L', lambda x, _: x in ('RGB','L')),
+    mode=('RGB, L or bands', lambda x, _: isinstance(x, str) and x in _channels),
+    white=('a positive number', lambda x, _: _is_num(x) and x > 0),
     size=('height and width from 1 to 8192', lambda x, _: _is_list(x, lambda v: type(v) is int and 1 <= v <= 8192) and len(x) == 2),
     method=('crop, squish or pad', lambda x, _: x in ('crop','squish','pad')),
     pad_mode=('zeros, border or reflection', lambda x, _: x in ('zeros','border','reflection')),
@@ -198,14 +198,15 @@ class Predictor:
             raise MLICError(f"image {i}: cannot be read ({type(e).__name__}: {e}); mend it or leave it out") from e
 
     def _open(self, x, i):
-        cls, C = _modes[self.mode], _channels[self.mode]
-        if isinstance(x, (str, os.PathLike)): return OpenImage(cls).encodes(Path(x))
-        if isinstance(x, Image.Image): return cls(x.convert(self.mode))
+        cls, C = image_classes[self.mode], _channels[self.mode]
+        if isinstance(x, (str, os.PathLike)): return OpenImage(cls, self.info['transforms']['white']).encodes(Path(x))
+        if isinstance(x, Image.Image) and self.mode != 'bands': return cls(x.convert(self.mode))
+        if isinstance(x, Image.Image): x = np.asarray(x)
         if not isinstance(x, np.ndarray): raise MLICError(f"image {i} is a {type(x).__name__}; give a path, a PIL image or a uint8 array (H,W,C)")
         if x.dtype != np.uint8: raise MLICError(f"image {i} is an array of {x.dtype}; give uint8, 0 to 255")
         got = 1 if x.ndim == 2 else x.shape[2] if x.ndim == 3 else 0
         if got != C or not x.size: raise MLICError(f"image {i} is an array of shape {x.shape}; this model takes {C} channel{'s' if C > 1 else ''}: (height, width, {C}){' or (height, width)' if C == 1 else ''}")
-        return cls(Image.fromarray(x[...,0] if x.ndim == 3 and C == 1 else x))
+        return cls(Image.frombytes('CMYK', x.shape[1::-1], x.tobytes()) if C == 4 else Image.fromarray(x[...,0] if x.ndim == 3 and C == 1 else x))
 
 def load(
     path, # folder that `save` wrote
