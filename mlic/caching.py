@@ -7,13 +7,14 @@ __all__ = ['ActivationStore', 'cache_activations', 'fine_tune_cached', 'stores',
 
 # %% ../nbs/31_caching.ipynb #88fa8579
 import errno, hashlib, json, os, queue, shutil, tempfile, threading, time, zlib
-import numpy as np, torch
+import numpy as np, torch, torch.distributed as dist
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.learner import Learner
-from fastai.torch_core import params, set_seed
+from fastai.torch_core import no_random, params, set_seed
 from fastprogress import progress_bar
 from torch import nn
 from .core import MLICError
@@ -68,6 +69,7 @@ class ActivationStore:
 
     def rows(self): return 1 if self.views == 1 else 1 + self.views # per item; row 0 is the plain one
     def range(self, s): return range(s*self.shard, min((s+1)*self.shard, self.n)) # items of shard s
+    def files(self, s): return [(self.folder/name, crc) for name,crc in json.loads((self.folder/f'{s:05}.json').read_text())]
 
     def write(self, s, arrays): # arrays of shape (items*rows, ...)
         "Put a shard in place; its marker with the checksums comes last"
@@ -75,43 +77,52 @@ class ActivationStore:
         for k,a in enumerate(arrays):
             a = np.ascontiguousarray(a, dtype=self.meta['dtype'] if k < len(arrays)-1 else 'float32') # the last are the targets
             name = f'{s:05}_{k}.npy'
-            _whole(self.folder/name, lambda f: np.save(f, a))
-            names.append((name, zlib.crc32(a.tobytes())))
+            _whole(self.folder/name, lambda f: _save(f, a))
+            names.append((name, zlib.crc32(a)))
         _whole(self.folder/f'{s:05}.json', lambda f: f.write(json.dumps(names).encode()))
 
     def check(self, s, full=False)->bool:
         "Is shard `s` there and, with `full`, are its checksums right"
-        try:
-            names = json.loads((self.folder/f'{s:05}.json').read_text())
-            return all(not full and (self.folder/n).exists() or full and zlib.crc32(np.load(self.folder/n).tobytes()) == c for n,c in names)
+        try: return all(zlib.crc32(np.load(f, mmap_mode='r')) == crc if full else f.exists() for f,crc in self.files(s))
         except (OSError, ValueError, EOFError): return False
 
-    def verify(self)->list: # numbers of the shards that are missing or damaged
-        return [s for s in range(self.shards) if not self.check(s, full=True)]
+    def missing(self, full=False)->list: return [s for s in range(self.shards) if not self.check(s, full)]
+    def verify(self)->list: return self.missing(full=True) # numbers of the shards that are missing or damaged
 
-    def _map(self, s):
-        if s not in self._maps: self._maps[s] = [np.load(self.folder/n, mmap_mode='r') for n,_ in json.loads((self.folder/f'{s:05}.json').read_text())]
+    def arrays(self, s): # of shard s, mapped from its files
+        if s not in self._maps: self._maps[s] = [_mapped(f) for f,_ in self.files(s)]
         return self._maps[s]
 
     def read(self,
         items, # (b,) item numbers
         view=None, # (b,) row of each item; None: the plain one
+        only=slice(None), # which of the arrays
     )->list: # tensors (b, ...), the last one the targets
-        "A batch, gathered from the memory-mapped shards"
-        items, view = np.asarray(items), np.zeros(len(items), int) if view is None else np.asarray(view)
-        out = None
-        for s in np.unique(items//self.shard):
-            at = np.flatnonzero(items//self.shard == s)
-            got = [m[(items[at] - s*self.shard)*self.rows() + view[at]] for m in self._map(int(s))]
-            if out is None: out = [np.empty((len(items), *g.shape[1:]), np.float32) for g in got]
-            for o,g in zip(out, got): o[at] = g
+        "A batch, gathered row by row from the memory-mapped shards"
+        items = np.asarray(items)
+        shard, row = (a.tolist() for a in (items//self.shard, items%self.shard*self.rows() + (0 if view is None else np.asarray(view))))
+        out = [np.empty((len(items), *a.shape[1:]), np.float32) for a in self.arrays(shard[0])[only]]
+        for i,(s,r) in enumerate(zip(shard, row)):
+            for o,a in zip(out, self.arrays(s)[only]): o[i] = a[r]
         return [torch.from_numpy(o) for o in out]
+
+def _save(f, a):
+    "`np.save`, whose own writing keeps quiet about why it failed"
+    np.lib.format.write_array_header_1_0(f, np.lib.format.header_data_from_array_1_0(a))
+    f.write(a)
+
+def _mapped(file):
+    "An array of a `.npy` file, mapped without an open file for each, of which a process has only so many"
+    head = np.load(file, mmap_mode='r')
+    raw = torch.from_file(str(file), size=head.offset + head.nbytes, dtype=torch.uint8).numpy()
+    return raw[head.offset:].view(head.dtype).reshape(head.shape)
 
 def _whole(path, write):
     "A file that is complete or not there; a full disk is an `MLICError` and leaves nothing"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd, tmp = tempfile.mkstemp(dir=path.parent, prefix='.unfinished_')
+    tmp = ''
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd, tmp = tempfile.mkstemp(dir=path.parent, prefix='.unfinished_')
         with os.fdopen(fd, 'wb') as f: write(f)
         os.replace(tmp, path)
     except BaseException as e:
@@ -121,38 +132,75 @@ def _whole(path, write):
 
 # %% ../nbs/31_caching.ipynb #d02e0e72
 def _ahead(batches, depth=4):
-    "The same batches, made in a thread while the last is worked on"
-    q, end = queue.Queue(depth), object()
+    "The same batches, made in a thread while the last is worked on; it ends where its reader does"
+    q, stop, end = queue.Queue(depth), threading.Event(), object()
+    def put(b):
+        while not stop.is_set():
+            try: return q.put(b, timeout=.1)
+            except queue.Full: pass
     def work():
         try:
-            for b in batches: q.put(b)
-            q.put(end)
-        except BaseException as e: q.put(e)
-    threading.Thread(target=work, daemon=True).start()
-    while (b := q.get()) is not end:
-        if isinstance(b, BaseException): raise b
-        yield b
+            for b in batches:
+                put(b)
+                if stop.is_set(): return
+            put(end)
+        except BaseException as e: put(e)
+        finally: batches.close()
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while (b := q.get()) is not end:
+            if isinstance(b, BaseException): raise b
+            yield b
+    finally: stop.set(); thread.join()
 
-@torch.no_grad()
-def _fill(store, learn, items, needs, seed):
-    "Compute the shards that are missing or damaged"
-    todo = store.verify()
-    body = learn.model.body.eval()
+def _passes(learn, store, items, todo, seed):
+    "Batches of all that the shards `todo` hold, in the order of their rows"
+    ordered = lambda dl, ids: dl.new(shuffle=False, drop_last=False, get_idxs=lambda: ids)
     plain = learn.dls.test_dl(items, with_labels=True)
-    def one_pass(base, ids, s, view):
-        set_seed(seed*1_000_003 + s*1009 + view)
-        outs = []
-        for *x,y in _ahead(base.new(shuffle=False, drop_last=False, get_idxs=lambda: list(ids))):
-            z = select(body(x[0]), needs)
-            outs.append([t.float().cpu().numpy() for t in ([z] if isinstance(needs, str) else z)] + [y.float().cpu().numpy()])
-        return [np.concatenate(o) for o in zip(*outs)]
-    for s in progress_bar(todo, leave=False) if len(todo) > 1 else todo:
-        passes = [one_pass(plain, store.range(s), s, 0)]
-        if store.views > 1: # the train side's random transforms on the same items
-            random_dl = learn.dls.test_dl(items, with_labels=True).new(after_item=learn.dls.train.after_item, after_batch=learn.dls.train.after_batch)
-            with random_dl.dataset.set_split_idx(0): passes += [one_pass(random_dl, store.range(s), s, v+1) for v in range(store.views)]
-        store.write(s, [np.stack(p, 1).reshape(-1, *p[0].shape[1:]) for p in zip(*passes)])
-    return todo
+    if store.views == 1: # one pass over all shards, so that workers start once
+        yield from ordered(plain, [i for s in todo for i in store.range(s)])
+        return
+    augmented = plain.new(dataset=learn.dls.test_dl(items, with_labels=True).dataset, after_item=learn.dls.train.after_item, after_batch=learn.dls.train.after_batch)
+    for s in todo: # a shard that is computed again has the views that it had
+        for view in range(store.rows()):
+            set_seed(seed*1_000_003 + s*1009 + view)
+            with augmented.dataset.set_split_idx(0 if view else 1): yield from ordered(augmented if view else plain, list(store.range(s)))
+
+# %% ../nbs/31_caching.ipynb #5b21c0de
+@torch.no_grad()
+def _compute(store, learn, items, needs, seed, todo):
+    "Run the body over the shards `todo` and write each when it is full"
+    if not todo: return
+    body, start, done, got = learn.model.body.eval(), time.perf_counter(), 0, [()]
+    total = sum(-(-len(store.range(s))//learn.dls.valid.bs) for s in todo)*store.rows()
+    with closing(_ahead(_passes(learn, store, items, todo, seed))) as stream:
+        bar = progress_bar(stream, total=total, display=hasattr(learn, 'progress'), leave=False)
+        batches = iter(bar)
+        for s in todo:
+            arrays, n = None, len(store.range(s))
+            for view in range(store.rows()):
+                at = 0
+                while at < n:
+                    if not len(got[-1]):
+                        *x,y = next(batches)
+                        z = select(body(x[0].as_subclass(torch.Tensor)), needs)
+                        got = [t.float().cpu().numpy() for t in ([z] if isinstance(needs, str) else z)] + [y.float().cpu().numpy()]
+                        done += len(y); bar.comment = f'{done/(time.perf_counter() - start):.0f} images/s'
+                    b = min(n - at, len(got[-1]))
+                    if arrays is None: arrays = [np.empty((n, store.rows(), *g.shape[1:]), np.float32) for g in got]
+                    for a,g in zip(arrays, got): a[at:at+b, view] = g[:b]
+                    got, at = [g[b:] for g in got], at + b
+            store.write(s, [a.reshape(-1, *a.shape[2:]) for a in arrays])
+        next(batches, None) # the bar goes
+
+def _fill(store, learn, items, needs, seed):
+    "Compute the shards that are missing or damaged; the ranks of one job share them and wait for each other"
+    todo = store.verify()
+    if not (dist.is_available() and dist.is_initialized()): return _compute(store, learn, items, needs, seed, todo)
+    _compute(store, learn, items, needs, seed, [s for s in todo if s % dist.get_world_size() == dist.get_rank()])
+    dist.barrier()
+    _compute(store, learn, items, needs, seed, store.missing()) # all that others made, where ranks do not share a disk
 
 # %% ../nbs/31_caching.ipynb #8805df9c
 class _CachedModel(nn.Module):
@@ -162,15 +210,30 @@ class _CachedModel(nn.Module):
 
 class _CachedLoader(DataLoader):
     "Batches of stored activations; one gather per batch"
-    def __init__(self, dataset, store=None, random_view=False, **kwargs): # `dataset` holds item numbers of the store
-        self.store, self.random_view = store, random_view
+    def __init__(self,
+        dataset, # (n,) item numbers of the store
+        store=None, # `ActivationStore`
+        random_view=False, # draw one of the augmented views each time
+        block=None, # shards that are shuffled together; None: all
+        wgts=None, # (n,) shares by which items are drawn with replacement, as fastai's `WeightedDL` has them
+        **kwargs):
+        self.store, self.random_view, self.block, self.wgts = store, random_view, block, wgts
         super().__init__(dataset, **kwargs)
-    def new(self, dataset=None, cls=None, **kwargs): return super().new(dataset, cls, store=self.store, random_view=self.random_view and kwargs.get('shuffle', True), **kwargs)
+    def new(self, dataset=None, cls=None, **kwargs):
+        mine = dict(store=self.store, random_view=self.random_view and kwargs.get('shuffle', True), block=self.block, wgts=self.wgts if dataset is None else None)
+        return super().new(dataset, cls, **{**mine, **kwargs})
+    def get_idxs(self):
+        if not self.shuffle: return super().get_idxs()
+        idxs = super().get_idxs() if self.wgts is None else list(np.random.choice(self.n, self.n, p=self.wgts))
+        if self.block is None: return idxs
+        shards = (self.dataset//self.store.shard).tolist()
+        order = self.rng.sample(sorted(set(shards)), len(set(shards)))
+        blocks = {s: k//self.block for k,s in enumerate(order)}
+        return sorted(idxs, key=lambda i: blocks[shards[i]])
     def create_item(self, i): return i
     def create_batch(self, b):
-        ids = self.dataset[np.asarray(b)]
         view = [self.rng.randint(1, self.store.views) for _ in b] if self.random_view else None
-        return tuple(self.store.read(ids, view))
+        return tuple(self.store.read(self.dataset[np.asarray(b)], view))
     def retain(self, res, b): return res
 
 # %% ../nbs/31_caching.ipynb #a1f74f51
@@ -184,20 +247,35 @@ def cache_activations(
     "A Learner that trains the head of `learn` on its body's stored activations"
     if dtype not in ('float32','float16'): raise MLICError(f"dtype is {dtype!r}; choose from: float32, float16")
     if views < 1: raise MLICError(f"views is {views}; it must be at least 1")
-    head, sides = learn.model.head, [list(dl.dataset.items) for dl in learn.dls.loaders]
-    items = sorted({str(_path(o)): o for side in sides for o in side}.values(), key=lambda o: str(_path(o))) # once, where sides share one
-    number = {str(_path(o)): i for i,o in enumerate(items)}
+    head, sides = learn.model.head, [[(str(_path(o)), o) for o in dl.dataset.items] for dl in learn.dls.loaders]
+    unique = dict(sorted({p: o for side in sides for p,o in side}.items())) # once, where sides share one
+    number, items = {p: i for i,p in enumerate(unique)}, list(unique.values())
     root = Path(path) if path is not None else Path(os.environ.get('MLIC_CACHE') or Path.home()/'.cache'/'mlic')/'activations'
-    store = ActivationStore(root/_key(learn.model.body, head.needs, learn.dls, items, views, dtype, seed), len(items), views, dtype)
+    bs = learn.dls.valid.bs
+    store = ActivationStore(root/_key(learn.model.body, head.needs, learn.dls, items, views, dtype, seed), len(items), views, dtype, shard=max(512//bs, 1)*bs)
     was = learn.model.training
-    _fill(store, learn, items, head.needs, seed)
+    with no_random(seed): _fill(store, learn, items, head.needs, seed)
     learn.model.train(was)
-    loader = lambda dl, side, **kw: _CachedLoader(np.array([number[str(_path(o))] for o in side]), store, bs=dl.bs, device=learn.dls.device, **kw)
-    dls = DataLoaders(*(loader(dl, side, shuffle=True, drop_last=dl.drop_last, random_view=views > 1) if k == 0 else loader(dl, side) for k,(dl,side) in enumerate(zip(learn.dls.loaders, sides))))
+    loader = lambda dl, side, **kw: _CachedLoader(np.array([number[p] for p,_ in side]), store, bs=dl.bs, device=learn.dls.device, **kw)
+    train = dict(shuffle=True, drop_last=learn.dls.train.drop_last, random_view=views > 1, block=_block(store), wgts=getattr(learn.dls.train, 'wgts', None))
+    dls = DataLoaders(*(loader(dl, side, **(train if k == 0 else {})) for k,(dl,side) in enumerate(zip(learn.dls.loaders, sides))))
     dls.vocab = learn.dls.vocab
     for cached,plain in zip(dls.loaders, learn.dls.loaders): cached.rng.setstate(plain.rng.getstate())
     return Learner(dls, _CachedModel(head), loss_func=learn.loss_func, metrics=learn.metrics, opt_func=learn.opt_func, lr=learn.lr, path=learn.path,
                    splitter=lambda m: [params(m.head)], cbs=[AuxLoss()])
+
+def _memory():
+    "Bytes of memory that this process may use: the machine's, or less where its control group is given less"
+    limits = [os.sysconf('SC_PHYS_PAGES')*os.sysconf('SC_PAGE_SIZE')]
+    for file in ('/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes'):
+        try: limits.append(int(Path(file).read_text()))
+        except (OSError, ValueError): pass # no such group, or 'max'
+    return min(limits)
+
+def _block(store):
+    "How many shards to shuffle together: all (None) of a store that fits in half the memory, else as many as fit in an eighth"
+    size = sum(f.stat().st_size for f,_ in store.files(0))
+    return None if size*store.shards <= _memory()/2 else max(int(_memory()/8/size), 1)
 
 # %% ../nbs/31_caching.ipynb #b44ec588
 def fine_tune_cached(
