@@ -24,11 +24,11 @@ docs: $(READY)  ## notebooks -> docs/, browsable without a network
 
 upgrade:  ## newest versions that fit together -> constraints.txt; then run `make test`
 	rm -rf .venv && $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -e '.[dev]'
+	$(BIN)/python -m pip install -q -e '.[dev,dask,ray,accelerate,onnx]'
 	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
 	touch $(READY)
 
-$(READY): settings.ini setup.py constraints.txt
+$(READY): settings.ini setup.py constraints.txt  # ray is left out: large, and its test is slow
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,dask,accelerate,onnx]'
 	touch $(READY)

@@ -6,10 +6,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NBS, CHAPTERS, RESULTS = ROOT/'nbs', ROOT/'nbs'/'chapters', ROOT/'results'
 FLAGS = ['slow', 'cuda']
+TIMES = ROOT/'.venv'/'test_times.json' # seconds of each test the last time, so that the longest can start first
+NOT_NEEDED = 'nbdev execnb ghapi torchmetrics dask distributed ray accelerate onnx onnxscript onnxruntime'.split() # to use the library
 
 
 def library(): return sorted(NBS.glob('*.ipynb'))
 def chapters(): return sorted(CHAPTERS.glob('[0-9]*.ipynb'))
+def pages(): return sorted((NBS/'pages').glob('*.ipynb'))
 def cells(path): return json.loads(path.read_text(encoding='utf-8'))['cells']
 
 
@@ -104,7 +107,7 @@ def check_sync():
 
 def check_clean():
     "Committed notebooks are clean, carry cell ids, and name no path of the machine they ran on"
-    for path in library() + chapters():
+    for path in library() + chapters() + pages():
         with tempfile.TemporaryDirectory() as tmp:
             copy = Path(tmp)/path.name
             shutil.copy(path, copy)
@@ -130,16 +133,22 @@ def check_floors():
 
 
 def check_wheel():
-    "The wheel installs and imports in an environment that has no nbdev"
+    "The wheel, built from the source archive, imports and gives its command in an environment without nbdev and what is optional"
     with tempfile.TemporaryDirectory() as tmp:
-        subprocess.run([sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', tmp, str(ROOT)], check=True, cwd=tmp)
+        site, csv = f'{tmp}/site', f'{tmp}/labels.csv'
+        subprocess.run([sys.executable, 'setup.py', '-q', 'sdist', '-d', tmp], check=True, cwd=ROOT, capture_output=True)
+        archive, = Path(tmp).glob('*.tar.gz')
+        subprocess.run([sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-build-isolation', '-w', tmp, str(archive)], check=True, cwd=tmp)
         wheel, = Path(tmp).glob('*.whl')
-        subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--target', f'{tmp}/site', str(wheel)], check=True)
-        mods = [f.stem for f in (ROOT/'mlic').glob('*.py') if f.stem != '_modidx']
-        code = (f"import sys; sys.path.insert(0, {tmp + '/site'!r}); sys.modules.update(nbdev=None, execnb=None, ghapi=None)\n"
-                f"import importlib\nfor m in {mods}: importlib.import_module('mlic.' + m if m != '__init__' else 'mlic')\n"
-                f"assert sys.modules['mlic'].__file__.startswith({tmp!r})")
-        subprocess.run([sys.executable, '-c', code], check=True, cwd=tmp)
+        subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--target', site, str(wheel)], check=True)
+        mods = ['mlic'] + [f'mlic.{f.stem}' for f in (ROOT/'mlic').glob('*.py') if f.stem not in ('_modidx', '__init__')]
+        bare = f"import importlib, runpy, sys; sys.path.insert(0, {site!r}); sys.modules.update(dict.fromkeys({NOT_NEEDED}))\n"
+        imports = f"for m in {mods}: importlib.import_module(m)\nassert sys.modules['mlic'].__file__.startswith({tmp!r})"
+        subprocess.run([sys.executable, '-c', bare + imports], check=True, cwd=tmp)
+        Path(csv).write_text('fname,labels\na.png,cat dog\nb.png,cat\n')
+        command = f"sys.argv = ['mlic', 'stats', {csv!r}, '--json']; runpy.run_path({site + '/bin/mlic'!r}, run_name='__main__')"
+        out = subprocess.run([sys.executable, '-c', bare + command], check=True, cwd=tmp, capture_output=True, text=True).stdout
+        assert json.loads(out)['stats']['LCard'] == 1.5, out
     shutil.rmtree(ROOT/'build', ignore_errors=True)
 
 
@@ -159,10 +168,11 @@ def test_chapter(path, tmp):
 def test():
     "Everything that `make test` promises; returns the exit status"
     tmp = tempfile.mkdtemp(prefix='mlic_test_')
-    jobs = [(f.__doc__.split(':')[0].split(';')[0], f) for f in (check_sync, check_clean, check_floors, check_wheel)]
+    jobs = [(str(p.relative_to(ROOT)) + ' (quick)', lambda p=p: test_chapter(p, tmp)) for p in chapters()] # the chapters are the long ones
     jobs += [(str(p.relative_to(ROOT)), lambda p=p: test_library(p, tmp)) for p in library()]
-    # longest first would need their times; the chapters are the long ones
-    jobs += [(str(p.relative_to(ROOT)) + ' (quick)', lambda p=p: test_chapter(p, tmp)) for p in chapters()]
+    jobs += [(f.__doc__.split(':')[0].split(';')[0], f) for f in (check_sync, check_clean, check_floors, check_wheel)]
+    times = json.loads(TIMES.read_text()) if TIMES.exists() else {}
+    jobs.sort(key=lambda job: -times.get(job[0], 3600)) # a new one first
     failed = []
     def one(job):
         name, f = job
@@ -171,8 +181,9 @@ def test():
         except (Exception, SystemExit) as e:
             text = re.sub(r'\x1b\[[0-9;]*m', '', str(e)).rstrip()
             failed.append((name, text[-300:])); print(f'FAIL {name}\n{text}', flush=True)
-        else: print(f'ok   {name}  {time.time()-t0:.1f} s', flush=True)
+        else: times[name] = time.time() - t0; print(f'ok   {name}  {times[name]:.1f} s', flush=True)
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool: list(pool.map(one, jobs))
+    TIMES.write_text(json.dumps(times, indent=1))
     shutil.rmtree(tmp, ignore_errors=True)
     skipped = sum(bool(re.search(rf"^#\|\s*({'|'.join(FLAGS)})\b", ''.join(c['source']), re.M)) for p in library() for c in cells(p))
     print(f'{skipped} cells marked {" or ".join(FLAGS)} were not run')
@@ -190,5 +201,5 @@ if __name__ == '__main__':
     if args.what == 'test': sys.exit(test())
     if args.what == 'chapters': sys.exit(run_chapters(args.profile, args.fresh))
     if args.what == 'readme': (ROOT/'README.md').write_text(readme(), encoding='utf-8')
-    if args.what == 'clean': [clean(p) for p in library() + chapters()]
+    if args.what == 'clean': [clean(p) for p in library() + chapters() + pages()]
     if args.what == 'sync': check_sync(), check_clean(), check_floors()
