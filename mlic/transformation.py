@@ -30,7 +30,7 @@ from .heads import MLICModel
 # %% ../nbs/36_transformation.ipynb #3bde77af
 def default_base():
     "A regularised logistic regression; the systems standardise the features for it, once for all labels"
-    return LogisticRegression(C=.1, max_iter=500)
+    return LogisticRegression(C=.1, tol=1e-3, max_iter=500)
 
 class _OneLabel(ClassifierMixin, BaseEstimator):
     "The base estimator on one label; where the label is constant, that constant"
