@@ -7,7 +7,8 @@ __all__ = ['body_and_head', 'channels_of', 'mlic_learner', 'History', 'Policy', 
            'FrozenBody', 'ms_per_image']
 
 # %% ../nbs/30_learner.ipynb #8fce0718
-import os, re, tempfile, time, numpy as np, pandas as pd, torch, matplotlib.pyplot as plt
+import errno, os, re, tempfile, time, numpy as np, pandas as pd, torch, matplotlib.pyplot as plt
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -16,7 +17,7 @@ from fastai.callback.core import Callback
 from fastai.callback.progress import ProgressCallback
 from fastai.callback.schedule import lr_find, fit_one_cycle
 from fastai.learner import Learner
-from fastai.torch_core import params, set_seed
+from fastai.torch_core import get_model, params, set_seed
 from .core import MLICError
 from .backbones import backbone
 from .heads import AuxLoss, MLICModel
@@ -55,14 +56,14 @@ def mlic_learner(
 
 # %% ../nbs/30_learner.ipynb #07e11632
 class History(Callback):
-    "After each epoch: losses, every metric, seconds; the validation scores of the best and of the last epoch"
-    order = 65 # after Recorder and the metrics
+    "After each epoch: losses, every metric, seconds; the validation scores of the best and of the last epoch, and the best one's weights"
+    order = 55 # after Recorder and the metrics, before callbacks that may end the training
     def __init__(self,
         monitor='ap_macro', # metric whose largest value marks the best epoch
     ): self.monitor = monitor
     def before_fit(self):
         self.run = not hasattr(self.learn, 'lr_finder') and not hasattr(self.learn, 'gather_preds')
-        self.rows, self.best = [], None
+        self.rows, self.best, self.weights = [], None, {}
         _reset_peak()
     def before_train(self): self.start = time.perf_counter()
     def after_train(self): self.train_s = time.perf_counter() - self.start
@@ -76,10 +77,14 @@ class History(Callback):
         logits, targs = (torch.cat(t) for t in zip(*self.seen))
         act = getattr(self.learn.loss_func, 'activation', torch.sigmoid)
         self.last = dict(epoch=len(self.rows)-1, probs=act(logits.float()).cpu().numpy(), targs=targs.cpu().numpy().astype(np.int8))
-        if self.best is None or self.rows[self.best['epoch']][self.monitor] < row[self.monitor]: self.best = self.last
+        if self.best is None or self.rows[self.best['epoch']][self.monitor] < row[self.monitor]:
+            self.best, self.weights = self.last, {k: v.detach().to('cpu', copy=True) for k,v in get_model(self.learn.model).state_dict().items()}
         self.seen = []
 
     def after_fit(self): self.peak_mb = _peak_mb()
+    def load_best(self, learn): # the Learner that it has watched
+        "Give the Learner the weights of the best epoch"
+        if self.weights: get_model(learn.model).load_state_dict(self.weights)
 
     @property
     def df(self): return pd.DataFrame(self.rows).rename_axis('epoch')
@@ -130,14 +135,32 @@ def fit_policy(
     epochs:int,
     policy:Policy=Policy(),
     seed=None, # seeds batches, augmentation and dropout; None: as they come
+    cbs=(), # further callbacks, for this training alone
 )->History:
-    "Train `epochs` by `policy`; returns the history"
+    "Train `epochs` by `policy`; returns the history, which is `learn.history` as well"
     lr = find_lr(learn, 0 if seed is None else seed) if policy.lr == 'find' else policy.lr
     history = History()
     if seed is not None: set_seed(seed, reproducible=True); learn.dls.train.rng.seed(seed)
-    with learn.added_cbs([history]):
-        learn.fit_one_cycle(epochs, lr_max=lr, div=policy.div, div_final=policy.div_final, pct_start=policy.pct_start, wd=policy.wd, moms=policy.moms)
+    try:
+        with learn.added_cbs([history, *cbs]), _ending_well(learn, history):
+            learn.fit_one_cycle(epochs, lr_max=lr, div=policy.div, div_final=policy.div_final, pct_start=policy.pct_start, wd=policy.wd, moms=policy.moms)
+    finally: learn.history = history
     return history
+@contextmanager
+def _ending_well(learn, history):
+    "What is kept when training is cut short: the best epoch's weights, the history, and a Learner that can go on"
+    try: yield
+    except (KeyboardInterrupt, MemoryError, RuntimeError, OSError) as e:
+        memory = isinstance(e, (MemoryError, torch.cuda.OutOfMemoryError)) or "can't allocate memory" in str(e)
+        disk = getattr(e, 'errno', None) in (errno.ENOSPC, errno.EDQUOT) or 'PytorchStreamWriter failed' in str(e)
+        if not (memory or disk or isinstance(e, KeyboardInterrupt)): raise
+        for event in ('after_cancel_fit', 'after_fit'): learn(event) # callbacks put back what they have changed
+        learn._end_cleanup()
+        history.load_best(learn)
+        kept = f"The Learner has the weights of the best of {len(history.rows)} finished epochs, learn.history.df their metrics"
+        if memory: raise MLICError(f"out of memory in batches of {learn.dls.train.bs}: take smaller batches (fastai's GradientAccumulation({learn.dls.train.bs}) keeps the step as it is), smaller images, mixed precision (learn.to_fp16()), or train the head on cached activations. {kept}") from e
+        if disk: raise MLICError(f"the disk is full ({getattr(e, 'filename', None) or e}): make room and train on. {kept}") from e
+        raise
 
 # %% ../nbs/30_learner.ipynb #84b6d48f
 def plot_history(
