@@ -1,0 +1,74 @@
+"""What the runner costs beside a bare loop, what a second process brings, how long a store takes to list. `python bench/experiments.py [--quick]`"""
+import contextlib, dataclasses, io, os, platform, sys, tempfile, time, warnings
+os.environ['OMP_NUM_THREADS'] = '1' # of the processes that joblib starts as well
+warnings.simplefilter('ignore')
+import torch
+from pathlib import Path
+from mlic.data import dataloaders, items_of
+from mlic.experiments import Recipe, compare, datasets, splits_of
+from mlic.learner import mlic_learner
+from mlic.report import FoldResult, stored
+
+QUICK = '--quick' in sys.argv
+BASE = Recipe(n=100, size=32, folds=2, epochs=2, lr=1e-3) if QUICK else Recipe(n=300, size=64, folds=2, epochs=6, lr=1e-3)
+
+
+def bare(recipe):
+    "What one would write by hand: train each fold, keep the history, predict the test side"
+    src = datasets[recipe.source](recipe)
+    for fold,split in enumerate(splits_of(recipe, src)):
+        dls = dataloaders(src, split, recipe.size, recipe.bs, recipe.tfms, seed=fold)
+        learn = mlic_learner(dls, recipe.arch, recipe.head, recipe.loss)
+        with learn.no_bar(), learn.no_logging():
+            learn.fit_one_cycle(recipe.epochs, recipe.lr)
+            learn.get_preds(dl=dls.test_dl(items_of(src, split.test), with_labels=True))
+
+
+def seconds(f, *args, clock=time.perf_counter, **kwargs):
+    start = clock()
+    with contextlib.redirect_stdout(io.StringIO()): f(*args, **kwargs) # no progress bar
+    return clock() - start
+
+
+def overhead(tmp):
+    "Processor time of the runner beside the bare loop's, for short and for longer training"
+    datasets[BASE.source](BASE) # the images are made once
+    seconds(bare, dataclasses.replace(BASE, epochs=1)) # warm
+    print('| epochs | bare loop, for each fold | runner | runner / bare loop | runner - bare loop |\n|---|---|---|---|---|')
+    for epochs in (1, BASE.epochs):
+        recipe = dataclasses.replace(BASE, epochs=epochs)
+        one, other = (seconds(f, recipe, *args, clock=time.process_time)/recipe.folds for f,args in ((bare, ()), (compare, (tmp/f'overhead{epochs}',))))
+        print(f'| {epochs} | {one:.2f} s | {other:.2f} s | {other/one:.3f} | {other-one:.2f} s |', flush=True)
+    print()
+
+
+def scaling(tmp):
+    "The same folds one after another and on two processes that are already there"
+    recipe = dataclasses.replace(BASE, folds=4, epochs=2)
+    start = seconds(compare, dataclasses.replace(recipe, n=40, size=32, epochs=1, folds=2), tmp/'start', 2)
+    times = {}
+    for name,threads,jobs in (('1 process, 1 thread', 1, 1), ('1 process, 2 threads', 2, 1), ('2 processes, 1 thread each', 1, 2)):
+        torch.set_num_threads(threads)
+        times[name] = seconds(compare, recipe, tmp/name, jobs)
+    first = next(iter(times.values()))
+    print(f'{recipe.folds} folds; two processes start in {start:.1f} s, once, which is not counted below.\n\n| where | seconds | speed |\n|---|---|---|')
+    for name,s in times.items(): print(f'| {name} | {s:.1f} | {first/s:.2f} |', flush=True)
+
+
+def listing(tmp, results=1000):
+    "A store of `results` folds of recipes that differ in their seed"
+    real = FoldResult(next((tmp/'overhead1').glob('*/fold0')))
+    for i in range(results):
+        recipe = {**real.facts['recipe'], 'seed': i//4}
+        FoldResult.write(tmp/'many'/f'{i//4:016x}'/f'fold{i%4}', {**real.facts, 'recipe': recipe, 'fold': i%4}, real.history, real.scores)
+    stored(tmp/'overhead1') # warm
+    took = seconds(stored, tmp/'many')
+    assert len(stored(tmp/'many')) == results
+    print(f'{results} stored results are listed in {took:.2f} s.\n')
+
+
+if __name__ == '__main__':
+    torch.set_num_threads(1)
+    print(f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}; resnet18 on {BASE.n} images at {BASE.size} px, {BASE.folds} folds, the six metrics after each epoch, 1 thread, in processor time.\n")
+    with tempfile.TemporaryDirectory() as tmp:
+        for part in (overhead, listing, scaling): part(Path(tmp))
