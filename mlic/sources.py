@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['modes', 'xray_vocab', 'planet_vocab', 'Source', 'read_tiff', 'image_mode', 'open_image', 'image_problem', 'checked',
-           'from_frame', 'read_text', 'read_csv', 'from_csv', 'chest_xray14', 'planet', 'synth_xray', 'synth_planet',
-           'digit_scenes']
+           'from_frame', 'read_text', 'read_csv', 'from_csv', 'chest_xray14', 'planet', 'cache_folder', 'synth_xray',
+           'synth_planet', 'digit_scenes']
 
 # %% ../nbs/15_sources.ipynb #55b5a640
 import hashlib, io, json, os, shutil, tempfile, warnings, zlib
@@ -66,6 +66,11 @@ def read_tiff(
 # %% ../nbs/15_sources.ipynb #5c46d984
 modes = ('RGB', 'L', 'bands') # colour, grey, four bands
 
+def _undecoded(path, e):
+    "The error of a file that a decoder complains of"
+    why = {Image.UnidentifiedImageError: 'it is not an image', FileNotFoundError: 'there is no such file'}.get(type(e)) or str(e) or type(e).__name__
+    return MLICError(f"{path}: cannot be decoded ({why}); mend the file or leave its row out of the source")
+
 def image_mode(
     path,
 )->str: # one of `modes`
@@ -77,7 +82,7 @@ def image_mode(
                 f.seek(tags.next); tags.load(f)
             if tags.get(277) == 4 and tags.get(262) != 5 and (16 in tags.get(258, ()) or not {1,2} & set(tags.get(338, ()))): return 'bands'
         with Image.open(path) as im: return 'L' if im.mode in ('1','L','LA','F') or im.mode.startswith('I') else 'RGB'
-    except Exception as e: raise MLICError(f"{path}: cannot be decoded ({e}); mend the file or leave its row out of the source") from e
+    except Exception as e: raise _undecoded(path, e) from e
 
 def _eight_bits(a, white, path):
     "Numbers of 8 or 16 bits as uint8; of 16, `white` becomes 255"
@@ -114,8 +119,7 @@ def open_image(
                 im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im)
             return im.convert(mode)
     except MLICError: raise
-    except Exception as e: # whatever a decoder makes of a damaged file
-        raise MLICError(f"{path}: cannot be decoded ({e}); mend the file or leave its row out of the source") from e
+    except Exception as e: raise _undecoded(path, e) from e # whatever a decoder makes of a damaged file
 
 # %% ../nbs/15_sources.ipynb #177de591
 _ends = {'JPEG': b'\xff\xd9', 'PNG': b'IEND\xaeB`\x82'}
@@ -150,7 +154,7 @@ def _name_problem(fname):
 
 def _labelset(text, sep):
     "The labels in a cell of a table; an empty cell is the empty labelset"
-    if isinstance(text, (list, tuple, np.ndarray)): return list(text)
+    if isinstance(text, (list, tuple, set, np.ndarray)): return list(text)
     return [] if pd.isna(text) else [l.strip() for l in str(text).split(sep) if l.strip()]
 
 # %% ../nbs/15_sources.ipynb #0a199692
@@ -164,11 +168,14 @@ def checked(name, root, items, vocab, on_error, where, must_occur=True):
     first = {}
     for i,f in enumerate(items.fname):
         if not why[i] and first.setdefault(os.path.normpath(f), i) != i: why[i] = f'the same image is in row {first[os.path.normpath(f)]}; keep one of them'
+    for i,ls in enumerate(items.labels):
+        odd = [l for l in ls if not isinstance(l, str) or not l]
+        if odd and not why[i]: why[i] = f'a label is a non-empty text, got {odd[0]!r}'
     if vocab is not None:
-        vocab, known = list(vocab), set(vocab)
+        vocab, known = encode([], vocab)[1], set(vocab)
         for i,ls in enumerate(items.labels if 'unknown' not in items else items.labels + items.unknown):
-            new = [l for l in ls if l not in known]
-            if new and not why[i]: why[i] = f'unknown label {new[0]!r}; the vocab has: {", ".join(map(str, vocab[:20]))}'
+            new = [] if why[i] else [l for l in ls if l not in known]
+            if new: why[i] = f'unknown label {new[0]!r}; the vocab has: {", ".join(map(str, vocab[:20]))}'
     todo = np.flatnonzero(why == '')
     with ThreadPoolExecutor(4) as pool:
         found = pool.map(image_problem, [root/items.fname.iloc[i] for i in todo])
@@ -205,6 +212,7 @@ def from_frame(
     "A source from a table; a row that is wrong is an `MLICError` that names it"
     for c in (fname_col, label_col, group_col, split_col):
         if c is not None and c not in df: raise MLICError(f"{name}: no column {c!r}; the columns are: {', '.join(map(str, df.columns))}")
+    if not isinstance(sep, str) or not sep: raise MLICError(f"{name}: sep is {sep!r}; give what stands between two labels")
     items = pd.DataFrame({'fname': df[fname_col].to_numpy(), 'labels': [_labelset(t, sep) for t in df[label_col]]})
     if group_col: items['group'] = df[group_col].to_numpy()
     if split_col: items['split'] = df[split_col].to_numpy()
@@ -298,12 +306,13 @@ def _write(folder, make, layout):
 def _truth(folder):
     with np.load(folder/'truth.npz', allow_pickle=False) as z: return {**json.loads((folder/'truth.json').read_text()), **z}
 
+def cache_folder()->Path: return Path(os.environ.get('MLIC_CACHE') or Path.home()/'.cache'/'mlic') # where files go that can be made again
+
 def _folder(root, name, *args):
     "Where a generated set lies; the name carries the arguments and a hash of the generator, so a changed one meets no old files"
     if root is not None: return Path(root)
     code = hashlib.sha256(Path(synth.__file__).read_bytes()).hexdigest()[:10]
-    cache = Path(os.environ.get('MLIC_CACHE') or Path.home()/'.cache'/'mlic')
-    return cache/'_'.join([name, *map(str, args), code])
+    return cache_folder()/'_'.join([name, *map(str, args), code])
 
 # %% ../nbs/15_sources.ipynb #2ca42956
 def _xray_layout(folder, s):
