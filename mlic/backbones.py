@@ -43,6 +43,7 @@ def backbone(
     try: net = make(False)
     except (RuntimeError, AssertionError, AttributeError) as e: raise MLICError(f"backbone {name!r} gives no feature maps ({e}); take a convolutional one") from e
     if weights == 'imagenet':
+        if in_chans != 3: _say_adapted(arch, 3, in_chans)
         try: net = make(True)
         except Exception as e: # whatever a download can die of
             raise MLICError(f"the ImageNet weights of {name!r} cannot be downloaded ({type(e).__name__}); fetch {_where(arch)} on a machine with a network and give its path: weights='.../{arch}.safetensors'") from e
@@ -76,6 +77,8 @@ def _plain(state):
     while len(first := {k.split('.')[0] for k in state}) == 1 and all('.' in k for k in state) and first != {'features'}: state = {k.split('.', 1)[1]: v for k,v in state.items()}
     return {re.sub(r'\b(norm|conv)\.([12])\.', r'\1\2.', k): v for k,v in state.items()}
 
+def _say_adapted(arch, have, want): warnings.warn(f"{arch}: the first layer's weights, for {have} channels, were adapted to {want}")
+
 def _flat(k): return k.replace('.', '_') # timm flattens nested names of a features-only network
 
 def _load(net, arch, path, in_chans):
@@ -93,6 +96,7 @@ def _load(net, arch, path, in_chans):
     if stem in found and found[stem].shape[1] != in_chans:
         if found[stem].shape[1] == 3: found[stem] = adapt_input_conv(in_chans, found[stem])
         elif found[stem].shape[1] == 1: found[stem] = found[stem].repeat(1, in_chans, 1, 1)/in_chans # sees the mean of the channels
+        if found[stem].shape[1] == in_chans: _say_adapted(arch, state[next(k for k in state if _flat(k) == _flat(stem))].shape[1], in_chans)
     missing = [k for k in want if k not in found and not k.endswith('num_batches_tracked')]
     shape = [f'{k} {tuple(v.shape)} instead of {tuple(want[k].shape)}' for k,v in found.items() if v.shape != want[k].shape]
     if missing or unknown or shape:
