@@ -101,5 +101,5 @@ if __name__ == '__main__':
     for g in (100, 1000): print('| {:,} | {p:.0f} MB | {m:.0f} MB |'.format(g, **dict(zip('mp', memory(g)))), flush=True)
     print("\nImages/s of timm's own model and of the same backbone with LinearHead, K = 14; the ratio is ours over timm's, median of pairs run in turn.\n\n| backbone | | format | timm | mlic | ratio | middle half |\n|---|---|---|---|---|---|---|")
     for arch in ('resnet18', 'densenet121'):
-        for row in model_speed(arch, *((2, 64) if QUICK else (8, 128)), repeats=21 if arch == 'resnet18' else 9): print(row, flush=True)
+        for row in model_speed(arch, *((2, 64) if QUICK else (8, 128)), repeats=15 if arch == 'resnet18' else 7): print(row, flush=True)
     if DEVICE == 'cpu': print('\nThere was no GPU here; with one, the same script adds torch.compile.')
