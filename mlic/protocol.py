@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['profile', 'store', 'jobs', 'pair', 'body', 'base', 'sizes', 'question', 'starts', 'choose', 'cut', 'planted_pair',
-           'summary', 'plot_folds', 'plot_labels', 'conclude']
+           'summary', 'differences', 'plot_folds', 'plot_labels', 'conclude']
 
 # %% ../nbs/43_protocol.ipynb #dd43ab44
 import json, os
@@ -12,12 +12,13 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from pathlib import Path
 from sklearn.metrics import roc_auc_score
 from .core import MLICError
-from .experiments import Recipe, Results, compare, note_finding, pretrain # floor: the protocol is made of recipes
+from .experiments import Recipe, compare, note_finding, pretrain # floor: the protocol is made of recipes
+from .report import Results # floor: and what they give
 from .thresholds import cross_fit
 
 # %% ../nbs/43_protocol.ipynb #f857fd43
-_sizes = dict(quick=dict(n=160, size=32, folds=2, epochs=2, bs=16, lift=8., lr=1e-3), default=dict(n=1500, size=64, folds=5, epochs=10, bs=32), full=dict(n=200_000, size=224, folds=5, epochs=12, bs=64))
-_pretraining = dict(quick=dict(n=160, epochs=1, bs=16, lr=1e-3), default=dict(n=3000, epochs=6, bs=64), full=dict(n=20_000, epochs=10, bs=64))
+_sizes = dict(quick=dict(n=160, size=32, folds=2, epochs=2, bs=16, lift=8., lr=1e-3), default=dict(n=1000, size=64, folds=5, epochs=8, bs=32), full=dict(n=200_000, size=224, folds=5, epochs=12, bs=64))
+_pretraining = dict(quick=dict(n=160, epochs=1, bs=16, lr=1e-3), default=dict(n=2000, epochs=4, bs=32, lr=2e-3), full=dict(n=20_000, epochs=10, bs=64))
 
 def profile()->str:
     "The profile that MLIC_PROFILE names; 'default' where it names none"
@@ -54,7 +55,7 @@ def base(
 
 # %% ../nbs/43_protocol.ipynb #74d502a7
 _small = dict(quick=dict(arch=dict(n=80, epochs=1), transfer=dict(n=80), whole=dict(n=80, epochs=1), final=dict(epochs=1)),
-              default=dict(arch=dict(n=700, size=48, folds=3, epochs=6), transfer=dict(n=600, folds=3), whole=dict(n=800, folds=3, epochs=4), final=dict(folds=3, epochs=6)), full={})
+              default=dict(arch=dict(n=450, size=48, folds=3, epochs=4), transfer=dict(n=450, folds=3), whole=dict(n=600, folds=3, epochs=4), final=dict(folds=3, epochs=4)), full={})
 _arms = dict(arch=['resnet18','densenet121','seresnet','darknet'], loss=['bce','wbce','focal','wfocal','asl','lsep','bpmll','hinge','warp','softf1'], head=['linear','mlp','gating','chaining','se','moe','srn','query'],
              levels=['linear','multilevel','pyramid','fpn'], system=['linear','br','cc','ecc','lp','rakel','2br','mlknn'])
 _field = dict(arch='arch', loss='loss', head='head', levels='head', system='head', whole='head') # of the recipe
@@ -81,7 +82,7 @@ def starts(
 
 def _transfer(source):
     "Each start with the whole network trained and with the head alone on cached activations"
-    epochs = dict(quick=dict(whole=1, frozen=2), default=dict(whole=6, frozen=12), full=dict(whole=12, frozen=12))[profile()]
+    epochs = dict(quick=dict(whole=1, frozen=2), default=dict(whole=4, frozen=10), full=dict(whole=12, frozen=12))[profile()]
     arms = {f'{start} ({how})': base(source, weights=weights, tune='global' if how == 'whole' else 'cached', **{**sizes('transfer'), 'epochs': n}) for start,weights in starts(source).items() for how,n in epochs.items()}
     return Results({name: compare(r, store(), jobs(), tune=[r.tune]).arms[r.tune] for name,r in arms.items()})
 
@@ -132,13 +133,23 @@ def summary(
         out.append(f"{s}, {name} against {first} ({r.to_frame().groupby('arm')[metric].mean()[first]:.3f}): " + '; '.join(parts))
     return '. '.join(out)
 
+# %% ../nbs/43_protocol.ipynb #590371c8
+def differences(
+    results:dict, # source -> Results; the first arm of each is the baseline
+    metric='ap_macro', # column
+)->pd.DataFrame: # a row per source and arm
+    "Each arm minus the baseline: diff, low, high, g, p, p_holm, verdict"
+    return pd.concat({s: r.against(metric=metric)[['diff','low','high','g','p','p_holm','verdict']] for s,r in results.items()}).round(4)
+
 # %% ../nbs/43_protocol.ipynb #d63fb44a
 def plot_folds(
     results:dict, # source -> Results; the first arm of each is the baseline
     metric='ap_macro', name='mAP', # column and how it is called
 )->plt.Figure:
     "Each arm minus the baseline: a line per fold, the mean as a diamond"
-    fig,axs = plt.subplots(1, len(results), figsize=(max(6*len(results), 7), 3.6), layout='constrained', squeeze=False)
+    rows = -(-len(results)//2)
+    fig,axs = plt.subplots(rows, 2, figsize=(12, 3.6*rows), layout='constrained', squeeze=False)
+    for ax in axs.flat[len(results):]: ax.axis('off')
     for ax,(s,r) in zip(axs.flat, results.items()):
         arms = list(r.arms)
         d = r.to_frame().pivot(index='fold', columns='arm', values=metric)[arms]
