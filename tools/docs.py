@@ -1,15 +1,17 @@
-"""Build docs/ from the notebooks: nbdev's processors, then Sphinx with myst-nb. `python tools/docs.py [--check]`
+"""Build docs/ from the notebooks: nbdev's processors, then Sphinx with myst-nb. `python tools/docs.py [--check | --run [NAME ...]]`
 
---check builds nothing: it verifies that docs/ has every page, every link and every symbol's anchor."""
-import ast, importlib, inspect, json, os, re, shutil, sys, tempfile
+--check builds nothing: it verifies that docs/ has every page, every link and every symbol's anchor.
+--run runs the tutorial and the how-to pages (nbs/pages/*.ipynb) anew, all or those named, and stores their outputs."""
+import importlib, inspect, json, os, re, shutil, sys, tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS, DOCS, ASSETS = ROOT/'nbs', ROOT/'docs', ROOT/'tools'/'docs_assets'
+PAGES = NBS/'pages'
 FLOORS = {'0': 'Foundations', '1': 'Labels, losses, metrics', '2': 'Data and networks', '3': 'Training and use', '4': 'Experiments'}
-GUIDES = ['own_csv', 'imbalanced_labels', 'choosing_thresholds', 'partial_labels', 'small_objects', 'many_labels']
+GUIDES = ['own_csv', 'imbalanced_labels', 'choosing_thresholds', 'partial_labels', 'small_objects', 'many_labels', 'several_gpus', 'cluster', 'deploy']
 ABOUT = ['glossary', 'references', 'changelog']
 
 
@@ -25,10 +27,12 @@ def site():
     "[(caption, [(page, source file)])] in the order of the sidebar; a source that is not there is no page"
     numbered = lambda folder: sorted(p for p in folder.glob('[0-9]*.ipynb'))
     strip = lambda p: re.sub(r'^\d+\w?_', '', p.stem)
-    res = [('Chapters', [(f'chapters/{strip(p)}', p) for p in numbered(NBS/'chapters')] + [('results', ROOT/'bench'/'RESULTS.md')]),
-           ('How to', [(n, NBS/'pages'/f'{n}.md') for n in GUIDES])]
-    for digit, caption in FLOORS.items(): res.append((caption, [(strip(p), p) for p in numbered(NBS) if p.name[0] == digit]))
-    res.append(('About', [(n, NBS/'pages'/f'{n}.md') for n in ABOUT]))
+    res = [('Start', [('tutorial', PAGES/'tutorial.ipynb')]), ('How to', [(n, PAGES/f'{n}.ipynb') for n in GUIDES]),
+           ('Chapters', [(f'chapters/{strip(p)}', p) for p in numbered(NBS/'chapters')]),
+           ('Results', [('results', PAGES/'results.md'), ('speed', ROOT/'bench'/'RESULTS.md')])]
+    for digit in sorted({p.name[0] for p in numbered(NBS)}):
+        res.append((FLOORS.get(digit, 'More'), [(strip(p), p) for p in numbered(NBS) if p.name[0] == digit]))
+    res.append(('About', [(n, PAGES/f'{n}.md') for n in ABOUT]))
     res = [(caption, [(page, src) for page, src in pages if src.exists()]) for caption, pages in res]
     home = NBS/'index.ipynb' if (NBS/'index.ipynb').exists() else ROOT/'README.md'
     return [('', [('index', home)])] + [(c, p) for c, p in res if p]
@@ -68,11 +72,13 @@ def parameter_table(obj):
 def _doc(obj): return ' '.join((inspect.getdoc(obj) or '').split()) if getattr(obj, '__doc__', None) else ''
 
 
-def show_symbol(mod, name, level, anchors, prefix=''):
-    "Heading, signature, docstring, parameter table and source link of `mlic.mod.name`; with the public methods of a class"
+def show_symbol(mod, name, level, anchors, prefix='', apart=()):
+    "Heading, signature, docstring, parameter table and source link of `mlic.mod.name`; with the public methods of a class that are not shown `apart`"
     obj = importlib.import_module(f'mlic.{mod}')
-    for part in name.split('.'): obj = getattr(obj, part)
-    own = {s: a for s, a in anchors.items() if s == name or s.startswith(name + '.')}
+    try:
+        for part in name.split('.'): obj = getattr(obj, part)
+    except AttributeError: sys.exit(f'mlic/{mod}.py has no {name}, which its notebook exports; run `make export` first')
+    own = {s: a for s, a in anchors.items() if s == name or s.startswith(name + '.') and s not in apart}
     out = [f"{'#'*level} {name}", ''.join(f'<span id="{a}"></span>' for s, a in own.items() if s != name or a != heading_id(name)),
            f'[source]({prefix}../mlic/{mod}.py){{.source}}', f'```python\n{_plain_signature(name, obj)}\n```', _doc(obj), parameter_table(obj)]
     for meth in (s for s in own if s != name and not s.split('.')[-1].startswith('_')):
@@ -81,6 +87,40 @@ def show_symbol(mod, name, level, anchors, prefix=''):
         if f is None or not (_doc(f) or parameter_table(f)): continue
         out += [f'```python\n{_plain_signature(meth, f)}\n```', _doc(f), parameter_table(f)]
     return '\n\n'.join(o for o in out if o)
+
+
+def elsewhere():
+    "{name: address} of what scikit-learn, PyTorch, pandas and numpy document, under the names that prose uses"
+    import torch, torch.nn.functional as F
+    res, torch_page = {}, 'https://docs.pytorch.org/docs/stable/generated/{}.html'
+    for mod in ('calibration', 'datasets', 'isotonic', 'linear_model', 'metrics', 'model_selection', 'multioutput', 'neighbors', 'preprocessing'):
+        m = importlib.import_module(f'sklearn.{mod}')
+        for n in getattr(m, '__all__', [n for n, o in vars(m).items() if getattr(o, '__module__', '') == m.__name__ and n[0] != '_']):
+            url = f'https://scikit-learn.org/stable/modules/generated/sklearn.{mod}.{n}.html'
+            res[f'sklearn.{mod}.{n}'] = url
+            if _distinct(n): res[n] = url
+    for n in torch.nn.modules.__all__: res[f'nn.{n}'] = res[f'torch.nn.{n}'] = torch_page.format(f'torch.nn.{n}')
+    for n in (n for n, o in vars(F).items() if callable(o) and n[0] != '_'): res[f'F.{n}'] = torch_page.format(f'torch.nn.functional.{n}')
+    for n in torch.__all__: res[f'torch.{n}'] = torch_page.format(f'torch.{n}')
+    res.update(dict.fromkeys(('Tensor', 'torch.Tensor'), 'https://docs.pytorch.org/docs/stable/tensors.html'))
+    for n in ('DataFrame', 'Series'): res[n] = res[f'pd.{n}'] = f'https://pandas.pydata.org/docs/reference/api/pandas.{n}.html'
+    for n in ('ndarray', 'np.ndarray'): res[n] = 'https://numpy.org/doc/stable/reference/generated/numpy.ndarray.html'
+    return res
+
+
+def _distinct(name): return len(name) > 3 and ('_' in name.strip('_') or name[0].isupper()) # no plain word, which prose may use otherwise
+
+
+class Lookup:
+    "Makes `name` in prose a link: mlic's own first, then what other packages document, then fastai's short names"
+    def __init__(self):
+        from nbdev.doclinks import NbdevLookup
+        self.own, self.others, self.fastai = NbdevLookup(), elsewhere(), NbdevLookup(('fastai', 'fastcore', 'fasttransform', 'fastprogress'))
+    def doc(self, sym): return self.own.doc(sym) or self.others.get(sym) or (self.fastai.doc(sym) if _distinct(sym) else None)
+    def linkify(self, md):
+        parts = re.split(r'(^```.*?^```|\[(?:[^\[\]]|\[[^\]]*\])*\]\([^)\s]+\)|^    .*?$)', md, flags=re.M | re.S) # code and links stay
+        one = lambda m: f'[{m[0]}]({url})' if (url := self.doc(m[1])) else m[0]
+        return ''.join(p if i % 2 else re.sub(r'(?<!`)`([\w.]+)(?:\(\))?`(?!`)', one, p) for i, p in enumerate(parts))
 
 
 def heading_id(text):
@@ -104,45 +144,77 @@ class Links:
         d = importlib.import_module('mlic._modidx').d['settings']
         self.base, self.syms = d['doc_host'] + d['doc_baseurl'] + '/', syms
         self.page_of = {src.resolve(): page for page, src in pages.items()}
+        self.anchors = {a for d in syms.values() for a in d.values()}
+        self.images = set() # that pages show; they lie in the site as below nbs/
 
     def __call__(self, md, src, page):
         up = '../'*page.count('/')
         def one(m):
-            text, url = m[1], m[2]
+            image, text, url = m.groups()
+            if image:
+                there = (src.parent/unquote(url)).resolve()
+                if not there.is_file() or not there.is_relative_to(NBS): return m[0]
+                self.images.add(there)
+                return f'![{text}]({up}{there.relative_to(NBS).as_posix()})'
             if url.startswith(self.base):
                 target, _, anchor = url[len(self.base):].partition('#')
                 if any(part.startswith('_') and not part.startswith('__') for part in anchor.split('.')): return text
                 if target.removesuffix('.html') not in self.page_of.values(): return text
                 return f'[{text}]({up}{target}{"#" + anchor if anchor else ""})'
-            if re.match(r'[a-z]+:|#|/', url): return m[0]
+            if re.match(r'[a-z]+:|/', url): return m[0]
             path, _, anchor = url.partition('#')
-            there = (src.parent/unquote(path)).resolve()
-            anchor = '#' + anchor if anchor else ''
+            there = (src.parent/unquote(path)).resolve() if path else src
+            if anchor: anchor = '#' + (anchor if anchor in self.anchors else heading_id(unquote(anchor))) # Jupyter writes #A-heading
+            if not path: return f'[{text}]({anchor})'
             if there in self.page_of: return f'[{text}]({up}{self.page_of[there]}.html{anchor})'
             if there.exists() and there.is_relative_to(ROOT): return f'[{text}]({up}../{there.relative_to(ROOT)}{anchor})'
             return m[0]
         parts = re.split(r'(^```.*?^```)', md, flags=re.M | re.S)
-        return ''.join(p if p.startswith('```') else re.sub(r'(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)', one, p) for p in parts)
+        return ''.join(p if p.startswith('```') else re.sub(r'(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)', one, p) for p in parts)
 
 
-def notebook(src, page, syms, links):
-    "The notebook after nbdev's processors, with symbols shown and links relative"
+def _progress(output):
+    "Is it what a finished progress bar leaves behind"
+    html = ''.join(output.get('data', {}).get('text/html', ''))
+    return ('<progress' in html or 'progress {' in html) and '<table' not in html
+
+
+def _shown(outputs):
+    "Without stderr and progress bars; what is printed in a row is one text"
+    res = []
+    for o in outputs:
+        if o.get('name') == 'stderr' or _progress(o): continue
+        if 'text/html' in o.get('data', {}): o['data'].pop('text/markdown', None)
+        if res and o.get('name') == res[-1].get('name') == 'stdout': res[-1]['text'] = ''.join(res[-1]['text']) + ''.join(o['text'])
+        else: res.append(o)
+    return res
+
+
+def _prose(output):
+    "Are all long lines of a printed text no rows of a table, so that they may be wrapped"
+    long = [l for l in map(str.strip, ''.join(output['text']).split('\n')) if len(l) > 90] if output.get('name') == 'stdout' else []
+    return any(long) and not any('  ' in l for l in long)
+
+
+def notebook(src, page, syms, links, names):
+    "The notebook after nbdev's processors, with symbols shown, `names` linked and links relative"
     from execnb.nbio import read_nb, mk_cell
     from nbdev.process import Processor
     from nbdev.processors import FilterDefaults
     mod = page if page in syms else None
+    show_doc = lambda cell: re.search(r'^show_doc\(([\w.]+)', cell.source, re.M)
 
     class ShowSymbols(Processor):
         "Each show_doc cell as Markdown, from the imported module: no cell of a notebook is executed"
-        def begin(self): self.level = 2
+        def begin(self): self.level, self.shown = 2, {c[1] for cell in self.nb.cells if cell.cell_type == 'code' and (c := show_doc(cell))}
         def cell(self, cell):
             if cell.cell_type == 'markdown' and re.search(r'^## ', cell.source, re.M): self.level = 3
-            call = re.search(r'^show_doc\(([\w.]+)', cell.source, re.M)
+            call = show_doc(cell)
             if cell.cell_type != 'code' or not call or not mod: return
-            cell.cell_type, cell.source = 'markdown', show_symbol(mod, call[1], self.level, syms[mod], '../'*page.count('/'))
+            cell.cell_type, cell.source = 'markdown', show_symbol(mod, call[1], self.level, syms[mod], '../'*page.count('/'), self.shown)
 
     class Procs(FilterDefaults):
-        skip = ('FrontmatterProc', 'insert_warning', 'exec_show_docs')
+        skip = ('FrontmatterProc', 'insert_warning', 'exec_show_docs', 'add_links')
         def procs(self):
             base = [p for p in self.base_procs() if p.__name__ not in self.skip]
             at = [p.__name__ for p in base].index('clean_show_doc')
@@ -154,9 +226,11 @@ def notebook(src, page, syms, links):
         if cell.cell_type == 'code':
             echo = not re.search(r'^#\|\s*echo:\s*false', cell.source, re.M)
             cell.source = re.sub(r'^#\|.*\n?', '', cell.source, flags=re.M).strip()
-            cell.metadata = {} if echo else {'tags': ['remove-input']}
-            cell.outputs = [o for o in cell.get('outputs', []) if o.get('name') != 'stderr']
-        elif cell.cell_type == 'markdown': cell.source = links(callouts(cell.source), src, page)
+            cell.outputs = _shown(cell.get('outputs', []))
+            cell.metadata = {'tags': ['remove-input']*(not echo) + ['prose']*any(map(_prose, cell.outputs))}
+            for o in cell.outputs:
+                if 'text/markdown' in o.get('data', {}): o['data'] = {'text/markdown': links(names.linkify(''.join(o['data']['text/markdown'])), src, page)}
+        elif cell.cell_type == 'markdown': cell.source = links(callouts(names.linkify(cell.source)), src, page)
         cell.id = f'cell-{i}'
     cells = [{k: v for k, v in c.items() if k in ('cell_type', 'source', 'metadata', 'outputs', 'execution_count', 'id')} for c in nb.cells]
     for c in cells:
@@ -171,26 +245,47 @@ def toctree(groups):
     return '\n\n'.join(f'```{{toctree}}\n:hidden:\n:caption: {c}\n\n' + '\n'.join(p for p, _ in pages) + '\n```' for c, pages in groups if c)
 
 
+def findings():
+    "What each chapter's run supports, as its stored outputs say, with the chapter's picture"
+    out, file = [], NBS/'chapters'/'findings.json' # what `make chapters` has noted
+    noted = json.loads(file.read_text(encoding='utf-8')) if file.exists() else {}
+    for path in sorted((NBS/'chapters').glob('[0-9]*.ipynb')):
+        found, on = [], False
+        cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+        for c in cells:
+            src = ''.join(c['source'])
+            if c['cell_type'] == 'markdown' and re.search('^## ', src, re.M): on = 'What the run supports' in src
+            elif on: found += [l for o in c.get('outputs', []) if o.get('name') == 'stdout' for l in ''.join(o['text']).strip().split('\n') if l]
+        if not found and path.stem in noted: found = [noted[path.stem]['finding']]
+        title, question = re.match(r'#\s*(.+?)\s*$(?:\s*>\s*(.+?)\s*$)?', ''.join(cells[0]['source']), re.M).groups()
+        image = NBS/'images'/f"{path.stem.split('_', 1)[1]}.png"
+        out += [f'## [{title}](../chapters/{path.name})', question or '', f'![{title}](../images/{image.name})' if image.exists() else '',
+                '\n'.join(f"{'  ' if l[0] == ' ' else ''}- {_plain(l.strip())}" for l in found)]
+    return '\n\n'.join(o for o in out if o)
+
+
+def _plain(line): return re.sub(r'([*_<>\[\]$`|])', r'\\\1', line)
+
+
 def write_sources(out):
     "The Sphinx project in `out`"
-    groups, syms = site(), symbols()
+    groups, syms, names = site(), symbols(), Lookup()
     pages = {page: src for _, ps in groups for page, src in ps}
     links = Links(pages, syms)
     for page, src in pages.items():
         to = out/f'{page}{src.suffix}'
         to.parent.mkdir(parents=True, exist_ok=True)
         if src.suffix == '.ipynb':
-            nb = notebook(src, page, syms, links)
+            nb = notebook(src, page, syms, links, names)
             if page == 'index': nb['cells'].append(dict(cell_type='markdown', id='toc', metadata={}, source=toctree(groups)))
             to.write_text(json.dumps(nb), encoding='utf-8')
         else:
-            from nbdev.doclinks import NbdevLookup
-            md = links(callouts(NbdevLookup().linkify(src.read_text(encoding='utf-8'))), src, page)
+            text = src.read_text(encoding='utf-8').replace('{findings}', findings())
+            md = links(callouts(names.linkify(text)), src, page)
             to.write_text(md + ('\n\n' + toctree(groups) if page == 'index' else '') + '\n', encoding='utf-8')
-        for image in re.findall(r'!\[[^\]]*\]\(([^):\s]+)\)', src.read_text(encoding='utf-8')):
-            if (src.parent/image).is_file():
-                (to.parent/image).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(src.parent/image, to.parent/image)
+    for image in links.images:
+        (out/image.relative_to(NBS)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, out/image.relative_to(NBS))
     (out/'conf.py').write_text(CONF.format(assets=str(ASSETS), floors=len(groups)), encoding='utf-8')
 
 
@@ -202,12 +297,25 @@ html_static_path, html_css_files = [{assets!r}], ['docs.css']
 html_copy_source = html_show_sourcelink = html_show_sphinx = html_show_search_summary = False
 html_last_updated_fmt = None
 html_theme_options = dict(top_of_page_buttons=[])
-nb_execution_mode, nb_output_stderr, nb_merge_streams = 'off', 'remove', True
+nb_execution_mode, nb_output_stderr = 'off', 'remove'
 myst_enable_extensions = ['dollarmath', 'amsmath', 'colon_fence', 'attrs_inline', 'deflist']
 myst_all_links_external, myst_dmath_double_inline = True, True
 mathjax_path, html_assets_policy = 'tex-svg.js', 'per_page'
 suppress_warnings = ['myst.header', 'mystnb.unknown_mime_type']
 '''
+
+
+# ---- the pages that are run ---------------------------------------------------------------------------------
+def pages_run(): return sorted(PAGES.glob('*.ipynb'))
+
+
+def store_outputs(path):
+    "Run a page in a kernel and an empty folder of its own; the page then holds its outputs, cleaned"
+    from notebooks import execute
+    with tempfile.TemporaryDirectory() as tmp:
+        copy = shutil.copy(path, tmp)
+        execute(Path(copy), {'MLIC_CACHE': f'{tmp}/cache', 'OMP_NUM_THREADS': '1'}, save=True)
+        shutil.copy(copy, path)
 
 
 # ---- build and check ----------------------------------------------------------------------------------------
@@ -266,7 +374,7 @@ def problems(docs=DOCS):
             if file.startswith('/'): found.append(f'{here}: {url} is not relative'); continue
             there = (path.parent/file).resolve() if file else path
             inside = there.is_relative_to(docs.resolve())
-            where = there if inside or docs == DOCS else ROOT/there.relative_to(docs.resolve().parent)
+            where = there if inside or docs == DOCS else ROOT/os.path.relpath(there, docs.resolve().parent)
             if not where.exists(): found.append(f'{here}: {url} leads nowhere')
             elif not inside and (url in page.loads or not where.is_relative_to(ROOT)): found.append(f'{here}: {url} leaves the folder')
             elif anchor and there in pages and unquote(anchor) not in pages[there].ids: found.append(f'{here}: {url} has no such anchor')
@@ -278,6 +386,10 @@ def problems(docs=DOCS):
 
 
 if __name__ == '__main__':
+    if '--run' in sys.argv:
+        for p in pages_run():
+            if p.stem in sys.argv or sys.argv[-1] == '--run': store_outputs(p)
+        sys.exit()
     if '--check' not in sys.argv: print(f'{build()} warnings')
     bad = problems()
     size = sum(p.stat().st_size for p in DOCS.rglob('*') if p.is_file())

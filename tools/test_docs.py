@@ -1,5 +1,5 @@
-"""Tests of docs/: the converter, the build, the examples of the pages, and every page in a headless browser. `python tools/test_docs.py`"""
-import filecmp, json, os, re, select, shutil, subprocess, sys, tempfile, time
+"""Tests of docs/: the converter, the build, the code of the pages, and every page in a headless browser. `python tools/test_docs.py [NAME ...]`"""
+import contextlib, filecmp, json, os, re, select, shutil, subprocess, sys, tempfile, time
 from pathlib import Path
 
 import docs
@@ -29,6 +29,7 @@ def test_links():
     assert at(f'[`encode`]({links.base}core.html#encode)') == '[`encode`](../core.html#encode)'
     assert at(f'[`_x`]({links.base}core.html#_x)') == '`_x`'
     assert at('[c](../00_core.ipynb#encode)') == '[c](../core.html#encode)'
+    assert at('[h](#A-heading) [h](../00_core.ipynb#A-heading)') == '[h](#a-heading) [h](../core.html#a-heading)'
     assert at('[s](../../settings.ini)') == '[s](../../settings.ini)'
     assert at('[w](https://a.org)') == '[w](https://a.org)'
     assert at(f'```\n[`encode`]({links.base}core.html)\n```').count(links.base) == 1
@@ -48,27 +49,67 @@ def test_problems_are_found():
                       'b.png from elsewhere', 'glossary.html is missing'): assert words in bad, (words, bad)
 
 
+def test_lookup():
+    names = docs.Lookup()
+    for sym, page in {'encode': 'core.html#encode', 'Learner': 'docs.fast.ai/learner.html', 'F.softplus': 'torch.nn.functional.softplus.html',
+                      'average_precision_score': 'sklearn.metrics.average_precision_score.html', 'DataFrame': 'pandas.DataFrame.html'}.items():
+        assert page in (names.doc(sym) or ''), (sym, names.doc(sym))
+    assert not [w for w in ('show', 'data', 'L', 'image', 'name', 'clone') if names.doc(w)] # words of prose
+    assert names.linkify('`Learner`').startswith('[`Learner`](https://docs.fast.ai') and names.linkify('```\n`Learner`\n```') == '```\n`Learner`\n```'
+    assert names.linkify('[`Learner`](x.md) and `Learner`').startswith('[`Learner`](x.md) and [`Learner`](https')
+
+
+def test_findings():
+    "The page of results has every chapter, with what its last cells print"
+    text = docs.findings()
+    for path in (docs.NBS/'chapters').glob('[0-9]*.ipynb'):
+        assert path.name in text, path.name
+        last = [''.join(o['text']) for c in json.loads(path.read_text())['cells'] for o in c.get('outputs', []) if o.get('name') == 'stdout']
+        on = 'What the run supports' in path.read_text()
+        assert not on or not last or docs._plain(last[-1].strip().split('\n')[-1].strip()) in text, path.name
+
+
+def differing(a, b):
+    "Names of the files that are not the same in two folders"
+    files = lambda d: {str(p.relative_to(d)) for p in d.rglob('*') if p.is_file()}
+    return sorted({f for f in files(a) & files(b) if not filecmp.cmp(a/f, b/f, shallow=False)} | files(a) ^ files(b))
+
+
 def test_build_makes_no_diff():
-    "Two builds, with different hash seeds, and the committed one are the same files"
+    "A build gives the committed files; where the sources have changed since, two builds with different hash seeds give the same"
     with tempfile.TemporaryDirectory() as tmp:
-        for seed in '12':
-            code = f'import docs; from pathlib import Path; print(docs.build(Path({tmp!r})/"{seed}"))'
-            res = subprocess.run([sys.executable, '-c', code], cwd=docs.ROOT/'tools', env={**os.environ, 'PYTHONHASHSEED': seed},
+        built = [Path(tmp)/'a'/'docs', Path(tmp)/'b'/'docs']
+        for seed, to in enumerate(built, 1):
+            code = f'import docs; from pathlib import Path; print(docs.build(Path({str(to)!r})))'
+            res = subprocess.run([sys.executable, '-c', code], cwd=docs.ROOT/'tools', env={**os.environ, 'PYTHONHASHSEED': str(seed)},
                                  capture_output=True, text=True)
             assert res.returncode == 0 and res.stdout.strip().endswith('0'), res.stdout + res.stderr
-        files = lambda d: {str(p.relative_to(d)) for p in Path(d).rglob('*') if p.is_file()}
-        for other in (Path(tmp)/'2', docs.DOCS):
-            assert files(Path(tmp)/'1') == files(other), files(Path(tmp)/'1') ^ files(other)
-            _, differ, errors = filecmp.cmpfiles(Path(tmp)/'1', other, files(other), shallow=False)
-            assert not differ and not errors, (other, differ, errors)
+            if not (stale := differing(to, docs.DOCS)): return
+        assert not differing(*built), differing(*built)
+        assert not docs.problems(to), docs.problems(to)
+        print(f'note: docs/ is older than its sources in {len(stale)} files ({", ".join(stale[:3])}{", ..." if len(stale) > 3 else ""}); run `make docs`')
 
 
-def test_page_examples_run():
-    for page in sorted((docs.NBS/'pages').glob('*.md')):
-        code = '\n'.join(re.findall(r'^```python\n(.*?)^```', page.read_text(), re.M | re.S))
-        if not code: continue
-        res = subprocess.run([sys.executable, '-c', code], cwd=docs.ROOT, env={**os.environ, 'MPLBACKEND': 'agg'}, capture_output=True, text=True)
-        assert res.returncode == 0, f'{page.name}: {res.stderr}'
+def test_pages_run():
+    "The code of the tutorial and of the how-to pages, each in an empty folder; in one process, since a kernel for each takes longer than their code"
+    from execnb.nbio import read_nb
+    from execnb.shell import CaptureShell
+    with tempfile.TemporaryDirectory() as tmp:
+        os.environ['MLIC_CACHE'] = f'{tmp}/cache'
+        for path in docs.pages_run():
+            (Path(tmp)/path.stem).mkdir()
+            with contextlib.chdir(Path(tmp)/path.stem):
+                try: CaptureShell(path='.').run_all(read_nb(path), exc_stop=True)
+                except Exception as e: raise AssertionError(f'{path.name}: {type(e).__name__}: {e}') from e
+
+
+def test_code_not_run_says_why():
+    "Python that a page shows as text, where no test runs it, comes after a line that says why"
+    for path in docs.pages_run() + sorted(docs.PAGES.glob('*.md')):
+        parts = [''.join(c['source']) for c in json.loads(path.read_text())['cells'] if c['cell_type'] == 'markdown'] if path.suffix == '.ipynb' else [path.read_text()]
+        for md in parts:
+            for m in re.finditer(r'^```python$', md, re.M):
+                assert md[:m.start()].rstrip().rsplit('\n', 1)[-1].startswith('*Not run here'), f'{path.name}: a block of code that is not run, without a reason'
 
 
 # ---- a browser over the DevTools pipe: no driver, no further package ----------------------------------------
@@ -185,8 +226,8 @@ def browser_search(b):
 
 
 if __name__ == '__main__':
-    tests = [(n, f) for n, f in list(globals().items()) if n.startswith(('test_', 'browser_'))]
-    browser = Browser() if CHROMIUM else None
+    tests = [(n, f) for n, f in list(globals().items()) if n.startswith(('test_', 'browser_')) and (n in sys.argv or not sys.argv[1:])]
+    browser = Browser() if CHROMIUM and any(n.startswith('browser_') for n, _ in tests) else None
     passed = skipped = failed = 0
     for name, test in tests:
         if name.startswith('browser_') and not browser: skipped += 1; continue
@@ -194,5 +235,7 @@ if __name__ == '__main__':
         except Exception as e: failed += 1; print(f'FAILED {name}: {type(e).__name__}: {e}')
         else: passed += 1
     if browser: browser.close()
+    shown = sum(''.join(c['source']).count('*Not run here') for p in docs.pages_run() for c in json.loads(p.read_text())['cells'])
+    print(f'{shown} blocks of code on the pages say why they are not run')
     print(f'{passed} passed, {failed} failed, {skipped} skipped' + (' (no chromium)' if skipped else ''))
     sys.exit(bool(failed))
