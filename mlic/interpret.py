@@ -97,7 +97,7 @@ def from_results(cls:MultiLabelInterpretation,
 def _heat(ax, values, text, x, y, label, cmap='cividis', vmin=0., vmax=1.):
     "A heat map with a number in each cell while they can be read"
     values = np.asarray(values, float)
-    if ax is None: ax = plt.subplots(figsize=(2.6 + .42*min(len(x),40), 1.3 + .3*min(len(y),40)), layout='constrained')[1]
+    if ax is None: ax = plt.subplots(figsize=(2.6 + (.42 if len(x) > 4 else .65)*min(len(x),40), 1.3 + .3*min(len(y),40)), layout='constrained')[1]
     im = ax.imshow(values, cmap=plt.get_cmap(cmap).with_extremes(bad='.9'), vmin=vmin, vmax=vmax, aspect='auto')
     ax.set(xticks=range(len(x)), yticks=range(len(y)), xticklabels=x, yticklabels=y)
     ax.tick_params('x', rotation=90 if len(x) > 4 else 0)
