@@ -28,7 +28,7 @@ upgrade:  ## newest versions that fit together -> constraints.txt; then run `mak
 	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
 	touch $(READY)
 
-$(READY): settings.ini setup.py constraints.txt  # ray is left out: large, and its test is slow
+$(READY): settings.ini setup.py constraints.txt  # ray is left out: large, and only bench/scale.py needs it
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,dask,accelerate,onnx]'
 	touch $(READY)
