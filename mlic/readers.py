@@ -7,7 +7,7 @@ __all__ = ['chexpert_vocab', 'voc_vocab', 'published', 'chexpert', 'voc', 'coco'
            'compare_published']
 
 # %% ../nbs/16_readers.ipynb #59d106fe
-import json
+import json, os
 import numpy as np, pandas as pd
 from pathlib import Path
 from xml.etree import ElementTree
@@ -50,7 +50,7 @@ def chexpert(
         df = read_csv(root/f'{side}.csv')
         for c in ('Path', *chexpert_vocab):
             if c not in df: raise MLICError(f"{root/side}.csv: no column {c!r}; the columns are: {', '.join(df.columns)}")
-        tables.append(df.assign(split=side))
+        tables.append(df[['Path', *chexpert_vocab]].assign(split=side))
     df = pd.concat(tables, ignore_index=True)
     values = df[chexpert_vocab].apply(pd.to_numeric, errors='coerce').to_numpy()
     odd = ~np.isin(values, (-1,0,1)) & df[chexpert_vocab].notna().to_numpy()
@@ -70,7 +70,7 @@ def _objects(file):
     text = read_text(file)
     if '<!DOCTYPE' in text or '<!ENTITY' in text: raise MLICError(f"{file}: declares entities, which no annotation of VOC does; get the file again")
     try: tree = ElementTree.fromstring(text)
-    except (ElementTree.ParseError, ValueError, RecursionError) as e: raise MLICError(f"{file}: not XML ({e}); get the file again") from None
+    except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as e: raise MLICError(f"{file}: not XML ({e}); get the file again") from None
     return [((o.findtext('name') or '').strip(), (o.findtext('difficult') or '0').strip() == '1') for o in tree.iter('object')]
 
 def voc(
@@ -89,7 +89,7 @@ def voc(
         if side == 'test' and not names.is_file(): continue
         listed = read_text(names).split()
         if odd := [n for n in listed if not n.replace('_', '').isalnum()]: raise MLICError(f"{names}: {odd[0]!r} is no name of an image; get the file again")
-        if side == 'test' and not any((home/'Annotations'/f'{n}.xml').is_file() for n in listed): continue # VOC 2012 keeps its test labels to itself
+        if side == 'test' and not any(os.path.isfile(home/'Annotations'/f'{n}.xml') for n in listed): continue # VOC 2012 keeps its test labels to itself
         for name in listed:
             found = _objects(home/'Annotations'/f'{name}.xml')
             sure = {l for l,hard in found if not hard or difficult == 'present'}
