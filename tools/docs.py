@@ -286,7 +286,8 @@ def write_sources(out):
     for image in links.images:
         (out/image.relative_to(NBS)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(image, out/image.relative_to(NBS))
-    (out/'conf.py').write_text(CONF.format(assets=str(ASSETS), floors=len(groups)), encoding='utf-8')
+    (out/'scorer.js').write_text(SCORER, encoding='utf-8')
+    (out/'conf.py').write_text(CONF.format(assets=str(ASSETS), scorer=str(out/'scorer.js')), encoding='utf-8')
 
 
 CONF = '''
@@ -300,8 +301,14 @@ html_theme_options = dict(top_of_page_buttons=[])
 nb_execution_mode, nb_output_stderr = 'off', 'remove'
 myst_enable_extensions = ['dollarmath', 'amsmath', 'colon_fence', 'attrs_inline', 'deflist']
 myst_all_links_external, myst_dmath_double_inline = True, True
-mathjax_path, html_assets_policy = 'tex-svg.js', 'per_page'
+mathjax_path, html_assets_policy, html_search_scorer = 'tex-svg.js', 'per_page', {scorer!r}
 suppress_warnings = ['myst.header', 'mystnb.unknown_mime_type']
+'''
+
+
+# Sphinx's own weights; of a heading and the page that it is on, which weigh the same, the heading comes first
+SCORER = '''var Scorer = {score: ([doc, title, anchor, descr, score]) => anchor ? score + 1 : score, objNameMatch: 11, objPartialMatch: 6,
+objPrio: {0: 15, 1: 5, 2: -5}, objPrioDefault: 0, title: 15, partialTitle: 7, term: 5, partialTerm: 2};
 '''
 
 
