@@ -57,9 +57,9 @@ def plot_map(
     boxes=(), # (m,4): x0, y0, x1, y1 in image pixels
 )->plt.Axes:
     "A map over its image: colour and contour at half of its largest value, the rest of the image as it is"
-    if ax is None: ax = plt.subplots(figsize=(2.4,2.6), layout='constrained')[1]
     image = torch.as_tensor(np.asarray(image)).float()/255
     if image.ndim != 3 or len(image) not in (1,3): raise MLICError(f"image has shape {tuple(image.shape)}; give (C,H,W) with 1 or 3 channels")
+    if ax is None: ax = plt.subplots(figsize=(2.4,2.6), layout='constrained')[1]
     m = F.interpolate(torch.as_tensor(np.asarray(map)).float()[None,None], image.shape[1:], mode='bilinear')[0,0].clamp_min(0).numpy()
     ax.imshow(image.expand(3, -1, -1).permute(1,2,0).clamp(0, 1))
     if m.max() > 0:
