@@ -14,14 +14,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from fastai.callback.core import Callback
 from fastai.torch_core import set_seed
-from fastprogress import progress_bar
 from filelock import FileLock, Timeout
 from joblib import Parallel, delayed
+from joblib.parallel import get_active_backend
 from safetensors.torch import save_file
 from torch import nn
 from . import backbones, sources
 from .caching import cache_activations
-from .core import MLICError, Registry
+from .core import MLICError, Registry, progress
 from .data import dataloaders, items_of
 from .heads import select
 from .inference import corrected_t, holm
@@ -330,14 +330,15 @@ def compare(
         if isinstance(values, str) or not hasattr(values, '__iter__'): raise MLICError(f"{field}={values!r}: give a list of values to compare")
     arms = {', '.join(map(str, combination)) or base.loss: dataclasses.replace(base, **dict(zip(vary, combination))) for combination in itertools.product(*vary.values())}
     if track: _check_tracker(track)
-    store, threads = Path(store), 1 if n_jobs != 1 else None
+    store, threads = Path(store).absolute(), 1 if n_jobs != 1 else None
     tasks = [(r,f) for r in {r.key: r for r in arms.values()}.values() for f in range(r.folds) if not _done(store/r.key/f'fold{f}')]
     for r,_ in tasks[:1]: datasets[r.source](r) # the data are made once
     def work(jobs):
         jobs = list(jobs)
-        for _ in progress_bar(Parallel(n_jobs=n_jobs, return_as='generator')(jobs), total=len(jobs), leave=False): pass
+        as_they_come = get_active_backend()[0].supports_return_generator # Ray's backend gives all at the end
+        for _ in progress(Parallel(n_jobs=n_jobs, return_as='generator' if as_they_come else 'list')(jobs), len(jobs)): pass
     caches = {_identity(r, [*_data_fields, 'arch', 'weights', 'head', 'head_args']): r for r,_ in tasks if r.tune == 'cached'}
-    for r in progress_bar(list(caches.values()), leave=False): # heads that read the same maps find the first one's store
+    for r in progress(list(caches.values())): # heads that read the same maps find the first one's store
         src = datasets[r.source](r)
         _to_train(r, _learner(r, src, splits_of(r, src)[0], r.seed), store)
     rates = {_identity(r, _lr_fields): r for r,_ in tasks if r.lr == 'find' and r.head not in systems}
