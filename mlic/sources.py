@@ -261,10 +261,8 @@ def chest_xray14(
     where = {p.name: p.relative_to(root).as_posix() for p in sorted(root.glob('images*/**/*.png'))}
     labels = [[l for l in _labelset(t, '|') if l != 'No Finding'] for t in df['Finding Labels']]
     items = pd.DataFrame(dict(fname=[where.get(f, f'images/{f}') if isinstance(f, str) else f for f in df['Image Index']], labels=labels, group=df['Patient ID']))
-    for side in ('train_val', 'test'):
-        if (root/f'{side}_list.txt').is_file():
-            listed = set(read_text(root/f'{side}_list.txt').split())
-            items.loc[df['Image Index'].isin(listed), 'split'] = side.split('_')[0]
+    listed = {side: set(read_text(f).split()) for side,f in (('train', root/'train_val_list.txt'), ('test', root/'test_list.txt')) if f.is_file()}
+    if listed: items['split'] = [next((side for side,names in listed.items() if f in names), None) for f in df['Image Index']]
     return checked('chest_xray14', root, items, xray_vocab, on_error, csv, must_occur=False)
 
 # %% ../nbs/15_sources.ipynb #b26d705a
