@@ -304,7 +304,7 @@ def _result(recipe, fold, store, track):
         with trained.no_bar(): test = [t.numpy() for t in trained.get_preds(ds_idx=2)]
     x, model = learn.dls.valid.one_batch()[0], _WithSystem(learn.model.body, trained) if system else learn.model
     facts = dict(recipe=dataclasses.asdict(recipe), fold=fold, **cost, vocab=src.vocab, n_train=len(split.train), n_valid=len(split.valid), best_epoch=history.best['epoch'],
-                 peak_mb=history.peak_mb, time_to_best=history.time_to_best, ms_image_1=ms_per_image(model, x[:1]), ms_image_batch=ms_per_image(model, torch.cat([x]*-(-64//len(x)))[:64]), parameters=sum(p.numel() for p in model.parameters()),
+                 peak_mb=history.peak_mb, time_to_best=history.time_to_best, ms_image_1=ms_per_image(model, x[:1]), ms_image_batch=ms_per_image(model, torch.cat([x]*-(-64//len(x)))[:64], repeats=3), parameters=sum(p.numel() for p in model.parameters()),
                  data=_data_hash(src), code=_code_hash(), versions={p: importlib.metadata.version(p) for p in ('mlic','torch','torchvision','fastai','timm','scikit-learn','numpy','pandas')},
                  python=platform.python_version(), machine=f'{platform.system()} {platform.machine()}, {os.cpu_count()} cores', device=torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu', threads=torch.get_num_threads())
     return facts, history.df, dict(valid=split.valid, targs=history.last['targs'], best=history.best['probs'], last=history.last['probs'], test=split.test, test_probs=test[0], test_targs=test[1].astype(np.int8))

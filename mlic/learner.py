@@ -209,7 +209,7 @@ def ms_per_image(
         model(x)
         if x.is_cuda: torch.cuda.synchronize()
         return time.perf_counter() - t
-    for _ in range(3): once()
+    for _ in range(max(1, repeats//3)): once()
     res = 1000*median(once() for _ in range(repeats))/len(x)
     model.train(training)
     return res
