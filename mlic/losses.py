@@ -81,12 +81,12 @@ def _balance(y, known, by, prevalence):
 class _Weighted(ElementLoss):
     def __init__(self,
         balance='image', # share of positives of the 'image', of the 'batch', or of the 'label' over the training set
-        prevalence=None, # (K,) share of positives by label, for balance='label': `src.Y[split.train].mean(0)`
+        prevalence=None, # (K,) share of positives by label, for balance='label': with `Y = src.Y[split.train]` it is `(Y == 1).sum(0)/(Y >= 0).sum(0)`, which leaves out what is unknown (-1)
         reduction='mean',
     ):
         super().__init__(reduction)
         if balance not in ('image','batch','label'): raise MLICError(f"balance is {balance!r}; choose from: image, batch, label")
-        if (balance == 'label') != (prevalence is not None): raise MLICError("balance='label' and prevalence go together: give the share of positives of each label in the training set, src.Y[split.train].mean(0)")
+        if (balance == 'label') != (prevalence is not None): raise MLICError("balance='label' and prevalence go together: give the share of positives among the known targets of each label in the training set, (Y == 1).sum(0)/(Y >= 0).sum(0) with Y = src.Y[split.train]")
         self.balance = balance
         self.register_buffer('prevalence', None if prevalence is None else torch.as_tensor(prevalence, dtype=torch.float64))
 
