@@ -19,7 +19,7 @@ from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 from safetensors.torch import save_file
 from torch import nn
-from . import backbones, sources
+from . import backbones, readers, sources
 from .caching import cache_activations
 from .core import MLICError, Registry, progress
 from .data import dataloaders, items_of
@@ -40,6 +40,13 @@ datasets['synth_planet'] = lambda r: sources.synth_planet(r.n, r.size, r.seed, l
 datasets['digit_scenes'] = lambda r: sources.digit_scenes(r.n, r.size, r.seed)
 datasets['chest_xray14'] = lambda r: _real(r, sources.chest_xray14)
 datasets['planet'] = lambda r: _real(r, sources.planet)
+datasets['chexpert'] = lambda r: _real(r, readers.chexpert)
+datasets['coco2014'] = lambda r: _real(r, readers.coco)
+datasets['coco2017'] = lambda r: _real(r, partial(readers.coco, year=2017))
+datasets['voc2007'] = lambda r: _real(r, readers.voc)
+datasets['voc2012'] = lambda r: _real(r, partial(readers.voc, year=2012))
+datasets['nus_wide'] = lambda r: _real(r, readers.nus_wide)
+datasets['wider_attribute'] = lambda r: _real(r, readers.wider_attribute)
 
 def _real(recipe, reader):
     "The set in MLIC_DATA/<source>; its first `n` images where it has more"
@@ -304,10 +311,21 @@ def _result(recipe, fold, store, track):
         with trained.no_bar(): test = [t.numpy() for t in trained.get_preds(ds_idx=2)]
     x, model = learn.dls.valid.one_batch()[0], _WithSystem(learn.model.body, trained) if system else learn.model
     facts = dict(recipe=dataclasses.asdict(recipe), fold=fold, **cost, vocab=src.vocab, n_train=len(split.train), n_valid=len(split.valid), best_epoch=history.best['epoch'],
-                 peak_mb=history.peak_mb, time_to_best=history.time_to_best, ms_image_1=ms_per_image(model, x[:1]), ms_image_batch=ms_per_image(model, torch.cat([x]*-(-64//len(x)))[:64], repeats=3), parameters=sum(p.numel() for p in model.parameters()),
+                 peak_mb=history.peak_mb, time_to_best=history.time_to_best, **_speed(recipe, model, x, store), parameters=sum(p.numel() for p in model.parameters()),
                  data=_data_hash(src), code=_code_hash(), versions={p: importlib.metadata.version(p) for p in ('mlic','torch','torchvision','fastai','timm','scikit-learn','numpy','pandas')},
                  python=platform.python_version(), machine=f'{platform.system()} {platform.machine()}, {os.cpu_count()} cores', device=torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu', threads=torch.get_num_threads())
     return facts, history.df, dict(valid=split.valid, targs=history.last['targs'], best=history.best['probs'], last=history.last['probs'], test=split.test, test_probs=test[0], test_targs=test[1].astype(np.int8))
+
+def _speed(recipe, model, x, store):
+    "Milliseconds per image, alone and in a batch of 64; measured once for each shape of network, since weights and losses do not matter"
+    file = Path(store)/'speed'/f"{_key(_identity(recipe, ['source','size','arch','head','head_args']))}.json"
+    with _claim(store, f'speed_{file.stem}'):
+        try: return json.loads(file.read_text())
+        except FileNotFoundError: pass
+        except ValueError as e: _set_aside(file, e)
+        ms = dict(ms_image_1=ms_per_image(model, x[:1]), ms_image_batch=ms_per_image(model, torch.cat([x]*-(-64//len(x)))[:64], repeats=3))
+        _write_text(file, json.dumps(ms))
+    return ms
 
 def _data_hash(src): # labels, and name and size of every file
     return _key(src.items.to_json() + str(src.vocab) + str([(Path(src.root)/f).stat().st_size for f in src.items.fname]))
