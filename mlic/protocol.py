@@ -55,7 +55,7 @@ def base(
 
 # %% ../nbs/43_protocol.ipynb #74d502a7
 _small = dict(quick=dict(arch=dict(n=80, epochs=1), transfer=dict(n=80), whole=dict(n=80, epochs=1), final=dict(epochs=1)),
-              default=dict(arch=dict(n=450, size=48, folds=3, epochs=4), transfer=dict(n=450, folds=3), whole=dict(n=600, folds=3, epochs=4), final=dict(folds=3, epochs=4)), full={})
+              default=dict(arch=dict(n=450, size=48, folds=3, epochs=4), transfer=dict(n=450, folds=3), whole=dict(n=400, folds=3, epochs=4), final=dict(n=700, folds=3, epochs=4)), full={})
 _arms = dict(arch=['resnet18','densenet121','seresnet','darknet'], loss=['bce','wbce','focal','wfocal','asl','lsep','bpmll','hinge','warp','softf1'], head=['linear','mlp','gating','chaining','se','moe','srn','query'],
              levels=['linear','multilevel','pyramid','fpn'], system=['linear','br','cc','ecc','lp','rakel','2br','mlknn'])
 _field = dict(arch='arch', loss='loss', head='head', levels='head', system='head', whole='head') # of the recipe
