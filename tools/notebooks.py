@@ -7,24 +7,27 @@ ROOT = Path(__file__).resolve().parent.parent
 NBS, CHAPTERS, RESULTS = ROOT/'nbs', ROOT/'nbs'/'chapters', ROOT/'results'
 FLAGS = ['slow', 'cuda']
 TIMES = ROOT/'.venv'/'test_times.json' # seconds of each test the last time, so that the longest can start first
-NOT_NEEDED = 'nbdev execnb ghapi torchmetrics dask distributed ray accelerate onnx onnxscript onnxruntime'.split() # to use the library
+NOT_NEEDED = 'nbdev execnb ghapi torchmetrics dask distributed ray accelerate onnx onnxscript onnxruntime gradio'.split() # to use the library
 
 
 def library(): return sorted(NBS.glob('*.ipynb'))
 def chapters(): return sorted(CHAPTERS.glob('[0-9]*.ipynb'))
 def pages(): return sorted((NBS/'pages').glob('*.ipynb'))
 def cells(path): return json.loads(path.read_text(encoding='utf-8'))['cells']
+def left_out(cell): return bool(re.search(rf"^#\|\s*({'|'.join(FLAGS)})\b", ''.join(cell['source']), re.M)) # neither tests nor chapters run it
 
 
 # ---- executing a chapter ------------------------------------------------------------------------------------
 def execute(path, env, progress=lambda i, n: None, save=False):
-    "Run all cells of a notebook in a kernel of its own; raises where a cell does. `save`: leave the outputs in the file, cleaned"
+    "Run a notebook, without cells marked slow or cuda, in a kernel of its own; raises where a cell does. `save`: leave the outputs in the file, cleaned"
     import nbformat
     from nbclient import NotebookClient
     nb = nbformat.read(path, 4)
     client = NotebookClient(nb, timeout=None, kernel_name='python3', resources={'metadata': {'path': str(path.parent)}})
     with client.setup_kernel(env={**os.environ, **env}):
-        for i, cell in enumerate(nb.cells): client.execute_cell(cell, i); progress(i + 1, len(nb.cells))
+        for i, cell in enumerate(nb.cells):
+            if not left_out(cell): client.execute_cell(cell, i)
+            progress(i + 1, len(nb.cells))
     if save:
         for cell in nb.cells:
             if cell.cell_type == 'code': cell.outputs = [o for o in cell.outputs if o.get('name') != 'stderr' and o.get('data', {}).get('text/plain') != '<IPython.core.display.HTML object>'] # neither warnings nor progress bars
@@ -152,6 +155,13 @@ def check_wheel():
     shutil.rmtree(ROOT/'build', ignore_errors=True)
 
 
+def check_docs():
+    "The docs: build, code of the pages, every page in a browser"
+    res = subprocess.run([sys.executable, str(ROOT/'tools'/'test_docs.py')], capture_output=True, text=True)
+    print(res.stdout, end='', flush=True)
+    assert res.returncode == 0, res.stdout[-2000:] + res.stderr[-2000:]
+
+
 def test_library(path, tmp):
     code = ("import sys; from pathlib import Path; from nbdev.test import test_nb\n"
             f"sys.exit(not test_nb(Path({str(path)!r}), skip_flags={FLAGS}, basepath={str(ROOT)!r})[0])")
@@ -170,7 +180,7 @@ def test():
     tmp = tempfile.mkdtemp(prefix='mlic_test_')
     jobs = [(str(p.relative_to(ROOT)) + ' (quick)', lambda p=p: test_chapter(p, tmp)) for p in chapters()] # the chapters are the long ones
     jobs += [(str(p.relative_to(ROOT)), lambda p=p: test_library(p, tmp)) for p in library()]
-    jobs += [(f.__doc__.split(':')[0].split(';')[0], f) for f in (check_sync, check_clean, check_floors, check_wheel)]
+    jobs += [(f.__doc__.split(':')[0].split(';')[0], f) for f in (check_docs, check_sync, check_clean, check_floors, check_wheel)]
     times = json.loads(TIMES.read_text()) if TIMES.exists() else {}
     jobs.sort(key=lambda job: -times.get(job[0], 3600)) # a new one first
     failed = []
@@ -185,7 +195,7 @@ def test():
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool: list(pool.map(one, jobs))
     TIMES.write_text(json.dumps(times, indent=1))
     shutil.rmtree(tmp, ignore_errors=True)
-    skipped = sum(bool(re.search(rf"^#\|\s*({'|'.join(FLAGS)})\b", ''.join(c['source']), re.M)) for p in library() for c in cells(p))
+    skipped = sum(left_out(c) for p in library() + chapters() for c in cells(p))
     print(f'{skipped} cells marked {" or ".join(FLAGS)} were not run')
     for name,end in failed: print(f'failed: {name}: ...{end}')
     print(f'{len(jobs)-len(failed)} passed, {len(failed)} failed')
