@@ -1,32 +1,151 @@
-"""An epoch on stored activations against an epoch with the body run each step. `python bench/caching.py`"""
-import contextlib, io, platform, statistics, tempfile, time, warnings
+"""What stored activations save, and what storing them costs. `python bench/caching.py` (about four minutes; prints its section of RESULTS.md)"""
+import contextlib, io, os, platform, statistics, subprocess, sys, tempfile, time, warnings
 warnings.simplefilter('ignore')
-import torch
-from mlic.caching import cache_activations
+from pathlib import Path
+import numpy as np, torch
+from fastai.data.core import DataLoaders
+from fastai.learner import Learner
+from mlic.backbones import Stage
+from mlic.caching import ActivationStore, _CachedLoader, _CachedModel, _key, cache_activations
 from mlic.data import dataloaders
+from mlic.heads import LinearHead
 from mlic.learner import FrozenBody, Policy, fit_policy, mlic_learner
+from mlic.losses import registry as losses
 from mlic.sources import synth_xray
-from mlic.splits import group_split
+from mlic.splits import group_split, kfold
 
 
-def epoch_s(learn, epochs):
-    "Median seconds of the training part of an epoch, after the first"
-    with learn.no_bar(), learn.no_logging(): h = fit_policy(learn, epochs, Policy(lr=1e-3), seed=0).df
-    return statistics.median(h.train_s[1:])
+def seconds(f, n=2):
+    "Mean seconds of `n` calls of `f()`, after one that is not counted"
+    def once(): t = time.perf_counter(); f(); return time.perf_counter() - t
+    once()
+    return statistics.mean(once() for _ in range(n))
+
+def fit(learn, epochs):
+    with learn.no_bar(), learn.no_logging(): return fit_policy(learn, epochs, Policy(lr=1e-3), seed=0).df
+
+def plain_s(learn, n=1):
+    "Seconds of an epoch of a plain PyTorch loop: body in eval mode without gradient, Adam on the head"
+    body, head, loss = learn.model.body.eval(), learn.model.head, learn.loss_func
+    opt = torch.optim.Adam(head.parameters(), 1e-3)
+    def epoch():
+        for x,y in learn.dls.train:
+            with torch.no_grad(): z = body(x)[-1].mean((2,3))
+            loss(head(z), y).backward(); opt.step(); opt.zero_grad()
+    return seconds(epoch, n)
+
+def bare_s(learn):
+    "Seconds of the matrix work of a linear head's epoch: forward, loss, backward and Adam on activations that are in memory"
+    batches, head = list(learn.dls.train), learn.model.head
+    opt, loss = torch.optim.Adam(head.parameters(), 1e-3), torch.nn.functional.binary_cross_entropy_with_logits
+    def epoch():
+        for x,y in batches: loss(head(x), y).backward(); opt.step(); opt.zero_grad()
+    return seconds(epoch, 20)
+
+def epochs_and_pass(size, n):
+    "Seconds of an epoch in four ways, and of the caching pass and its parts"
+    src = synth_xray(n, size=size, lift=4)
+    split = group_split(src, (.8, .2, 0))
+    make = lambda **kw: mlic_learner(dataloaders(src, split, size=size, bs=64, tfms=None), 'resnet18', **kw)
+    learn, frozen = make(), make(cbs=FrozenBody())
+    items = [*learn.dls.train_ds.items, *learn.dls.valid_ds.items]
+    dl, body, folders = learn.dls.test_dl(items, with_labels=True), learn.model.body.eval(), iter(range(99))
+    with tempfile.TemporaryDirectory() as tmp:
+        store = lambda: cache_activations(learn, f'{tmp}/{next(folders)}') # a new folder each time, so that nothing is found
+        batches = list(dl)
+        @torch.no_grad()
+        def forward():
+            for b in batches: body(b[0])
+        def decode():
+            for b in dl: pass
+        r = dict(images=len(frozen.dls.train)*64, decode=seconds(decode), forward=seconds(forward), once=seconds(store)) # an epoch drops the last batch
+        del batches
+        r['key'] = seconds(lambda: _key(body, 'pooled', learn.dls, items, 1, 'float32', 0))
+        r['frozen'], r['plain'], cached = statistics.mean(fit(frozen, 3).train_s[1:]), plain_s(make()), store()
+        r['cached'], r['bare'] = statistics.median(fit(cached, 30).train_s[1:]), bare_s(cached)
+    return r
+
+def grid(n, size=64, epochs=20, folds=5, names=('bce','wbce','focal','asl','lsep','softf1'), measured=2):
+    "Seconds of losses x folds x epochs on stored activations, all of it; and uncached, from the second epoch of one fold of some losses"
+    src = synth_xray(n, size=size, lift=4)
+    splits = kfold(src, folds)
+    body = mlic_learner(dataloaders(src, splits[0], size=size, bs=64, tfms=None), 'resnet18').model.body
+    make = lambda split, loss, **kw: mlic_learner(dataloaders(src, split, size=size, bs=64, tfms=None), body, loss=loss, **kw)
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as tmp:
+        for loss in names:
+            for split in splits: fit(cache_activations(make(split, loss), tmp), epochs)
+    cached = time.perf_counter() - start
+    uncached = statistics.mean(fit(make(splits[0], loss, cbs=FrozenBody()), 2).epoch_s.iloc[1] for loss in names[:measured])*len(names)*folds*epochs
+    return cached, uncached, f"{len(names)} losses x {folds} folds x {epochs} epochs at {size} px, with the metrics after each epoch: {cached:.0f} s, measured as a whole with the caching pass and the search for the store each time; {uncached:.0f} s with the frozen body, extrapolated from the second epoch of one fold of {measured} losses: {uncached/cached:.0f}x."
+
+def fill(folder, limit_mb):
+    "A store of four times `limit_mb`, of 512 random features"
+    store, g = ActivationStore(folder, 4*limit_mb*2**20//2048), np.random.default_rng(0)
+    x, y = g.random((store.shard, 512), np.float32), (g.random((store.shard, 14)) < .1).astype(np.float32)
+    for s in range(store.shards): n = len(store.range(s)); store.write(s, [x[:n], y[:n]])
+    os.sync() # pages that wait to be written cannot be dropped from memory
+
+def larger_than_memory(folder, limit_mb):
+    "Items/s through a Learner with the store in memory, and with `limit_mb` for its pages; in a process of its own"
+    store, group = ActivationStore(folder), Path(f'/sys/fs/cgroup/memory/mlic_bench_{os.getpid()}')
+    block = max(limit_mb*2**20//8//(store.shard*2048), 1) # as `cache_activations` would choose it
+    def rate(block, batches):
+        dl = _CachedLoader(np.arange(store.n), store, bs=64, shuffle=True, drop_last=True, block=block)
+        idxs = dl.get_idxs()[:64*batches] # as much of an epoch, in its order, as the time allows
+        dls = DataLoaders(dl.new(shuffle=False, get_idxs=lambda: idxs, n=len(idxs)), _CachedLoader(np.arange(64), store, bs=64))
+        learn = Learner(dls, _CachedModel(LinearHead([Stage(512, 32)], 14)), loss_func=losses['bce'](), metrics=[])
+        start = time.perf_counter()
+        with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
+        return len(idxs)/(time.perf_counter() - start)
+    def drop():
+        store._maps.clear()
+        for f in Path(folder).glob('*.npy'):
+            with open(f) as o: os.posix_fadvise(o.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    half = store.n//64//2
+    for s in range(store.shards): [a.sum() for a in store.arrays(s)] # into memory
+    memory = {b: max(rate(b, half) for _ in range(2)) for b in (block, None)}
+    drop()
+    try:
+        group.mkdir()
+        (group/'memory.limit_in_bytes').write_text(str(limit_mb*2**20)); (group/'cgroup.procs').write_text(str(os.getpid()))
+        how = f'in a control group of {limit_mb} MB (the process had its own memory before it was put there)'
+    except OSError: how = 'without a limit, for want of the right to set one, but with nothing of the store in memory at the start'
+    blocks = rate(block, 2*half); drop()
+    alone = rate(None, 200) # batches; the whole would take long
+    if group.exists(): (group.parent/'cgroup.procs').write_text(str(os.getpid())); group.rmdir()
+    print(f'''A store of {4*limit_mb} MB ({store.n:,} items of 512 features, {store.shards} shards) {how}; items/s through a Learner, linear head, batches of 64. In memory half an epoch, the better of two; from disk one epoch by blocks, and 200 batches at random.
+
+| order | in memory | from disk | share |
+|---|---|---|---|
+| blocks of {block} shards | {memory[block]:,.0f} | {blocks:,.0f} | {blocks/memory[block]:.0%} |
+| all at random | {memory[None]:,.0f} | {alone:,.0f} | {alone/memory[None]:.0%} |''')
+    print(blocks/memory[None]) # the last line is for the table of goals
+
+def main(n):
+    with contextlib.redirect_stdout(io.StringIO()): # no progress bars
+        r = {size: epochs_and_pass(size, n) for size in (64, 128)}
+        cached, uncached, text = grid(n)
+    with tempfile.TemporaryDirectory() as tmp:
+        limit = 100 if n >= 1000 else 25
+        fill(tmp, limit)
+        *disk, share = subprocess.run([sys.executable, __file__, '--larger', tmp, str(limit)], stdout=subprocess.PIPE, text=True, check=True).stdout.strip().split('\n')
+    ratio, added = lambda s, a, b: r[s][a]/r[s][b], lambda s: r[s]['once']/(r[s]['decode'] + r[s]['forward'])
+    per_image = lambda s: (r[s]['once']/n)/(r[s]['frozen']/r[s]['images'])
+    print(f"## Cached activations\n\n{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads; resnet18 on {n} grey images (PNG), 80 % of them for training, batches of 64, linear head. The training part of an epoch, without metrics. The bare work is forward, loss, backward and Adam of the head on batches that are in memory.\n")
+    print('| size | frozen body, Learner | frozen body, plain PyTorch loop | cached, Learner | bare work of the head | frozen Learner / cached | plain loop / cached | cached / bare |\n|---|---|---|---|---|---|---|---|')
+    for s,t in r.items(): print(f"| {s} | {t['frozen']:.2f} s | {t['plain']:.2f} s | {1000*t['cached']:.1f} ms | {1000*t['bare']:.1f} ms | {ratio(s,'frozen','cached'):.0f}x | {ratio(s,'plain','cached'):.0f}x | {ratio(s,'cached','bare'):.1f} |")
+    print('\nThe caching pass, per image; it goes over the training and the validation side, once.\n\n| size | decode alone | forward alone | hashes for the key | pass | pass / (decode + forward) | pass / frozen epoch |\n|---|---|---|---|---|---|---|')
+    for s,t in r.items(): print('|', s, '|', ' | '.join(f'{1000*t[k]/n:.2f} ms' for k in ('decode','forward','key','once')), f'| {added(s):.2f} | {per_image(s):.2f} |')
+    print(f'\n{text}\n'); print(*disk, sep='\n')
+    print('\n| goal | wanted | measured | |\n|---|---|---|---|')
+    for name, sign, want, got in [('frozen Learner / cached, 64 px', 1, 60, ratio(64,'frozen','cached')), ('frozen Learner / cached, 128 px', 1, 100, ratio(128,'frozen','cached')),
+                                  *((f'cached / bare work of the head, {s} px', -1, 3, ratio(s,'cached','bare')) for s in r), *((f'pass / (decode + forward), {s} px', -1, 1.1, added(s)) for s in r),
+                                  *((f'pass / frozen epoch, per image, {s} px', -1, 1, per_image(s)) for s in r), ('losses x folds x epochs, frozen (extrapolated) / cached', 1, 50, uncached/cached),
+                                  ('from disk by blocks / in memory at random', 1, .7, float(share))]:
+        print(f"| {name} | {'at least' if sign > 0 else 'at most'} {want:g} | {got:.2f} | {'met' if sign*got >= sign*want else 'missed'} |")
 
 
 if __name__ == '__main__':
-    print(f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads; resnet18 on 1000 grey images (PNG), batches of 64, linear head, training part of an epoch without metrics.\n")
-    print('| size | frozen body, fastai Learner | caching pass, once | cached epoch | frozen / cached | pass / frozen epoch |\n|---|---|---|---|---|---|')
-    for size in (64, 128):
-        src = synth_xray(1000, size=size, lift=4)
-        split = group_split(src, (.8, .2, 0))
-        make = lambda **kw: mlic_learner(dataloaders(src, split, size=size, bs=64, tfms=None), 'resnet18', **kw)
-        frozen = epoch_s(make(cbs=FrozenBody()), 3)
-        with tempfile.TemporaryDirectory() as tmp:
-            t = time.perf_counter()
-            with contextlib.redirect_stdout(io.StringIO()): cached = cache_activations(make(), tmp) # no progress bar
-            once = time.perf_counter() - t
-            fast = epoch_s(cached, 30)
-        n = len(split.train)
-        print(f'| {size} | {frozen:.2f} s | {once:.2f} s for {len(src)} images | {fast*1000:.1f} ms | {frozen/fast:.0f}x | {once/len(src)*n/frozen:.2f} |')
+    if sys.argv[1:2] == ['--larger']: larger_than_memory(sys.argv[2], int(sys.argv[3]))
+    else: main(int(os.environ.get('MLIC_BENCH_N', 1000))) # fewer images, to try it out
