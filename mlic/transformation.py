@@ -21,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
+from threadpoolctl import threadpool_limits
 from fastai.learner import Learner
 from torch import nn
 from .core import MLICError, Registry
@@ -70,7 +71,7 @@ class _MultiLabel(ClassifierMixin, BaseEstimator):
         if base is not None and not hasattr(base, 'predict_proba'): raise MLICError(f"base {base!r} has no predict_proba; wrap it: CalibratedClassifierCV({type(base).__name__}())")
         self.n_labels_, self.classes_ = Y.shape[1], np.array([0, 1])
         self.scaler_ = StandardScaler(with_mean=not sp.issparse(X)).fit(X) if hasattr(self, 'base') and base is None else None
-        self._fit(self._scaled(X), Y.astype(np.uint8), default_base() if base is None else base)
+        with threadpool_limits(1, 'blas'): self._fit(self._scaled(X), Y.astype(np.uint8), default_base() if base is None else base)
         return self
 
     def _scaled(self, X): return X if self.scaler_ is None else self.scaler_.transform(X)
