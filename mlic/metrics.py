@@ -247,8 +247,9 @@ def resamples(
     seed=0,
 ): # yields int32 arrays (b,N), b at most 50, n rows in all
     "How often each image is in each bootstrap sample"
-    units = np.arange(N) if groups is None else pd.factorize(np.asarray(groups))[0]
+    units = np.arange(N) if groups is None else pd.factorize(np.asarray(groups, object))[0]
     if len(units) != N: raise MLICError(f"groups has {len(units)} entries for {N} images")
+    if N and units.min() < 0: raise MLICError(f"groups: row {units.argmin()} has no group; give every image one (its own name, if it stands alone)")
     draw, U = np.random.default_rng(seed), units.max(initial=-1) + 1
     for a in range(0, n, 50): yield np.stack([np.bincount(draw.integers(U, size=U), minlength=U) for _ in range(min(50, n-a))]).astype(np.int32)[:,units]
 
