@@ -19,7 +19,7 @@ from fastprogress import progress_bar
 from torch import nn
 from .core import MLICError
 from .heads import AuxLoss, select
-from .learner import Policy, find_lr, fit_policy # floor: global tuning after the cached head goes by the learner's policy
+from .learner import Policy, _quiet, find_lr, fit_policy # floor: global tuning after the cached head goes by the learner's policy
 
 # %% ../nbs/31_caching.ipynb #a3125fd4
 def _digest(o, h):
@@ -175,7 +175,7 @@ def _compute(store, learn, items, needs, seed, todo):
     body, start, done, got = learn.model.body.eval(), time.perf_counter(), 0, [()]
     total = sum(-(-len(store.range(s))//learn.dls.valid.bs) for s in todo)*store.rows()
     with closing(_ahead(_passes(learn, store, items, todo, seed))) as stream:
-        bar = progress_bar(stream, total=total, display=hasattr(learn, 'progress'), leave=False)
+        bar = progress_bar(stream, total=total, display=hasattr(learn, 'progress') and not os.environ.get('MLIC_QUIET'), leave=False)
         batches = iter(bar)
         for s in todo:
             arrays, n = None, len(store.range(s))
@@ -261,8 +261,8 @@ def cache_activations(
     dls = DataLoaders(*(loader(dl, side, **(train if k == 0 else {})) for k,(dl,side) in enumerate(zip(learn.dls.loaders, sides))))
     dls.vocab = learn.dls.vocab
     for cached,plain in zip(dls.loaders, learn.dls.loaders): cached.rng.setstate(plain.rng.getstate())
-    return Learner(dls, _CachedModel(head), loss_func=learn.loss_func, metrics=learn.metrics, opt_func=learn.opt_func, lr=learn.lr, path=learn.path,
-                   splitter=lambda m: [params(m.head)], cbs=[AuxLoss()])
+    return _quiet(Learner(dls, _CachedModel(head), loss_func=learn.loss_func, metrics=learn.metrics, opt_func=learn.opt_func, lr=learn.lr, path=learn.path,
+                          splitter=lambda m: [params(m.head)], cbs=[AuxLoss()]))
 
 def _memory():
     "Bytes of memory that this process may use: the machine's, or less where its control group is given less"

@@ -36,6 +36,11 @@ def channels_of(dls)->int:
     x = dls.train_ds[0][0]
     return len(x.getbands()) if hasattr(x, 'getbands') else x.shape[0]
 
+def _quiet(learn): # of any making
+    "The Learner, without bar and table where MLIC_QUIET is set"
+    if os.environ.get('MLIC_QUIET'): learn.remove_cb(ProgressCallback); learn.logger = noop
+    return learn
+
 def mlic_learner(
     dls, # fastai DataLoaders whose `vocab` names the K labels
     arch='resnet18', # backbone by name, see `mlic.backbones`; or a `Body`
@@ -51,8 +56,7 @@ def mlic_learner(
     loss = losses[loss]() if isinstance(loss, str) else loss
     learn = Learner(dls, MLICModel(body, make(body.stages, len(dls.vocab))), loss_func=loss,
                     splitter=body_and_head, metrics=default_metrics() if metrics is None else metrics, **kwargs)
-    if os.environ.get('MLIC_QUIET'): learn.remove_cb(ProgressCallback); learn.logger = noop
-    return learn.add_cb(AuxLoss())
+    return _quiet(learn).add_cb(AuxLoss())
 
 # %% ../nbs/30_learner.ipynb #07e11632
 class History(Callback):
