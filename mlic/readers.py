@@ -12,7 +12,7 @@ import numpy as np, pandas as pd
 from pathlib import Path
 from xml.etree import ElementTree
 from .core import MLICError
-from .sources import Source, checked, read_csv, read_text # floor: a reader makes a Source
+from .sources import Source, _people, checked, read_csv, read_text # floor: a reader makes a Source
 
 # %% ../nbs/16_readers.ipynb #c08cdf00
 def _choice(name, value, choices):
@@ -50,14 +50,15 @@ def chexpert(
         df = read_csv(root/f'{side}.csv')
         for c in ('Path', *chexpert_vocab):
             if c not in df: raise MLICError(f"{root/side}.csv: no column {c!r}; the columns are: {', '.join(df.columns)}")
-        tables.append(df[['Path', *chexpert_vocab]].assign(split=side))
+        tables.append(df.assign(split=side))
     df = pd.concat(tables, ignore_index=True)
+    if {'AP/PA','Frontal/Lateral'} <= set(df): df['AP/PA'] = df['AP/PA'].where(df['Frontal/Lateral'] != 'Lateral', 'lateral')
     values = df[chexpert_vocab].apply(pd.to_numeric, errors='coerce').to_numpy()
     odd = ~np.isin(values, (-1,0,1)) & df[chexpert_vocab].notna().to_numpy()
     if odd.any(): raise MLICError(f"{root}: row {np.argwhere(odd)[0][0]}: {chexpert_vocab[np.argwhere(odd)[0][1]]} is {df[chexpert_vocab].to_numpy()[odd][0]!r}; only 1, 0, -1 and nothing are known")
     where = lambda on: [[chexpert_vocab[j] for j in np.flatnonzero(r)] for r in on]
     parts = df['Path'].str.replace('\\', '/').str.split('/')
-    items = pd.DataFrame(dict(fname=parts.str[1:].str.join('/'), labels=where((values == 1) | (values == -1)*(uncertain == 'ones')), group=parts.str[-3], split=df['split']))
+    items = pd.DataFrame(dict(fname=parts.str[1:].str.join('/'), labels=where((values == 1) | (values == -1)*(uncertain == 'ones')), group=parts.str[-3], split=df['split'], **_people(df, ['Sex'], ['AP/PA'], ['Age'])))
     if uncertain == 'unknown': items['unknown'] = where(values == -1)
     return checked('chexpert', root, items, chexpert_vocab, on_error, root, must_occur=False)
 

@@ -24,7 +24,7 @@ class Source:
     "N images on disk with labelsets over K labels"
     name:str # short name, as results show it
     root:Path # folder that `items.fname` is relative to
-    items:pd.DataFrame # columns fname, labels (list of str) and where known group (patient), split (train, valid, test) and unknown (list of str: labels that nobody knows of it)
+    items:pd.DataFrame # columns fname, labels (list of str) and where known group (patient), split (train, valid, test), unknown (list of str: labels that nobody knows of it), sex, view and age
     vocab:list # the K labels in column order
     truth:dict=None # what a generator has planted; None for real data
     dropped:pd.DataFrame=field(default=None, repr=False) # row, fname, why: what `on_error='skip'` left out
@@ -248,6 +248,16 @@ def from_csv(
 xray_vocab = ['Atelectasis', 'Cardiomegaly', 'Effusion', 'Infiltration', 'Mass', 'Nodule', 'Pneumonia', 'Pneumothorax',
               'Consolidation', 'Edema', 'Emphysema', 'Fibrosis', 'Pleural_Thickening', 'Hernia']
 
+def _people(df, sex, view, age):
+    "Columns sex (M, F), view and age (years) of a published table, from those it has of the columns named; what it does not say, or cannot mean, is missing"
+    has = {k: df[c] for k,names in dict(sex=sex, view=view, age=age).items() for c in names if c in df}
+    if 'sex' in has: has['sex'] = (s := has['sex'].str.strip().str[:1]).where(s.isin(['M','F']), None)
+    if 'age' in has: # 58 or, as DICOM writes it, 058Y, 013M, 003W, 002D
+        found = has['age'].str.strip().str.extract(r'^([0-9.]+)([YMWD]?)$')
+        years = pd.to_numeric(found[0], errors='coerce')/found[1].map(dict(Y=1, M=12, W=52.18, D=365.25)).fillna(1)
+        has['age'] = years.where(years <= 120)
+    return {k: v.to_numpy() for k,v in has.items()}
+
 def chest_xray14(
     root, # folder with Data_Entry_2017.csv or Data_Entry_2017_v2020.csv, and images*/
     on_error='raise', # 'raise' or 'skip'
@@ -260,7 +270,8 @@ def chest_xray14(
         if c not in df: raise MLICError(f"{csv}: no column {c!r}; the columns are: {', '.join(df.columns)}")
     where = {p.name: p.relative_to(root).as_posix() for p in sorted(root.glob('images*/**/*.png'))}
     labels = [[l for l in _labelset(t, '|') if l != 'No Finding'] for t in df['Finding Labels']]
-    items = pd.DataFrame(dict(fname=[where.get(f, f'images/{f}') if isinstance(f, str) else f for f in df['Image Index']], labels=labels, group=df['Patient ID']))
+    items = pd.DataFrame(dict(fname=[where.get(f, f'images/{f}') if isinstance(f, str) else f for f in df['Image Index']], labels=labels, group=df['Patient ID'],
+                              **_people(df, ['Patient Gender','Patient Sex'], ['View Position'], ['Patient Age'])))
     listed = {side: set(read_text(f).split()) for side,f in (('train', root/'train_val_list.txt'), ('test', root/'test_list.txt')) if f.is_file()}
     if listed: items['split'] = [next((side for side,names in listed.items() if f in names), None) for f in df['Image Index']]
     return checked('chest_xray14', root, items, xray_vocab, on_error, csv, must_occur=False)
