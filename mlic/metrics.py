@@ -95,25 +95,30 @@ def _matches(probs, targs, thresh):
     return np.where(_host((targs >= 0).any(1)), ~_host((fp | fn).any(1)), np.nan)
 
 # %% ../nbs/11_metrics.ipynb #1dbea965
+def _columns(probs, targs, block=64):
+    "Scores (N,) and targets (N,) of each label in turn, contiguous; `block` labels are copied at a time"
+    turn = lambda x: np.ascontiguousarray(x.T) if isinstance(x, np.ndarray) else x.T.contiguous()
+    for a in range(0, probs.shape[1], block): yield from zip(turn(probs[:,a:a+block]), turn(targs[:,a:a+block]))
+
+def _apart(p, y):
+    "Scores of the positives and of the negatives of one label, each sorted: p (n,) scores, y (n,) of 0, 1, -1"
+    if isinstance(p, torch.Tensor): return p[y == 1].sort().values, p[y == 0].sort().values
+    return np.sort(p[np.flatnonzero(y == 1)]), np.sort(p[np.flatnonzero(y == 0)])
+
 def _label_scores(p, y):
     "(AP, AUC) of one label: p (n,) scores, y (n,) of 0, 1, -1; NaN where undefined"
-    pos, neg = p[y == 1], p[y == 0]
+    pos, neg = _apart(p, y)
     P, N = len(pos), len(neg)
     if not P: return np.nan, np.nan
-    if isinstance(p, np.ndarray):
-        pos, neg = np.sort(pos), np.sort(neg)
-        below, upto, first = neg.searchsorted(pos), neg.searchsorted(pos, 'right'), pos.searchsorted(pos)
-    else:
-        pos, neg = pos.sort().values, neg.sort().values
-        below, upto, first = torch.searchsorted(neg, pos), torch.searchsorted(neg, pos, right=True), torch.searchsorted(pos, pos)
+    if isinstance(p, np.ndarray): below, upto, first = neg.searchsorted(pos), neg.searchsorted(pos, 'right'), pos.searchsorted(pos)
+    else: below, upto, first = torch.searchsorted(neg, pos), torch.searchsorted(neg, pos, right=True), torch.searchsorted(pos, pos)
     tp = P - first # positives at or above each positive's score
     if isinstance(p, torch.Tensor): tp = tp.double() # torch divides integers in float32
     return float((tp/(tp + (N - below))).mean()), (float((below + upto).sum())/(2*P*N) if N else np.nan)
 
 def _by_label(probs, targs):
     "(AP (K,), AUC (K,))"
-    columns = np.ascontiguousarray(probs.T) if isinstance(probs, np.ndarray) else probs.T.contiguous()
-    return np.array([_label_scores(columns[k], targs[:,k]) for k in range(probs.shape[1])]).reshape(-1,2).T
+    return np.array([_label_scores(p, y) for p,y in _columns(probs, targs)]).reshape(-1,2).T
 
 # %% ../nbs/11_metrics.ipynb #9cc32102
 def average_precision(

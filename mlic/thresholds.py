@@ -12,7 +12,7 @@ import numpy as np, torch
 from torch.nn import functional as F
 from sklearn.base import BaseEstimator, clone
 from .core import MLICError
-from .metrics import _host, _inputs, f1
+from .metrics import _apart, _columns, _host, _inputs, f1
 
 # %% ../nbs/32_thresholds.ipynb #8c51c082
 def _div(a, b): # 0/0 is 0: a cut that finds nothing is worth nothing
@@ -42,17 +42,25 @@ def _metric(m):
     return metrics[m]
 
 # %% ../nbs/32_thresholds.ipynb #a27a8ea2
-def _cuts(s, y):
-    "All cuts of one label, highest first: thresholds (M+1,), and tp, fp above each"
-    up, pos = np.sort(s[y >= 0]), np.sort(s[y == 1]) # values alone are sorted several times faster than an order
-    s = up[::-1]
-    last = np.flatnonzero(np.r_[s[1:] != s[:-1], True]) if len(s) else np.zeros(0, int)
-    first = len(s) - np.searchsorted(up, pos, side='right') # of each positive, where the run of its score begins
-    tp, s = np.r_[0, np.cumsum(np.bincount(first, minlength=len(s)))[last]].astype(np.float64), s.astype(np.float64)
-    fp = np.r_[0, last + 1] - tp
-    with np.errstate(invalid='ignore'): mid = s[last[:-1]] + (s[last[:-1]+1] - s[last[:-1]])/2 if len(last) else np.zeros(0) # infinite scores have no midpoint
-    if len(last): mid = np.where((mid < s[last[:-1]]), mid, s[last[:-1]+1]) # neighbours without a number between: the lower one
-    return np.r_[np.inf, mid, -np.inf][:len(last)+1] if len(last) else np.array([np.inf]), tp, fp
+def _cuts(pos, neg, every=False):
+    "The cuts of one label that lie right below a positive (`every`: below any score), highest first, after the one above all: the scores on both sides, tp and fp above; (M+1,) each. `pos`, `neg`: sorted scores"
+    below, runs = neg.searchsorted(pos), lambda x: np.flatnonzero(np.r_[True, x[1:] != x[:-1]][:len(x)])[::-1] # where each run of equal scores begins
+    if every: # both sides are merged by position
+        good, s = np.zeros(len(pos) + len(neg), bool), np.empty(len(pos) + len(neg), pos.dtype)
+        good[below + np.arange(len(pos))] = True
+        s[good], s[~good] = pos, neg
+        high = s[r := runs(s)]
+        i = (np.cumsum(good) - good)[r]
+        j = r - i
+    else: high, i, j = pos[r := runs(pos)], r, below[r] # i positives and j negatives are below
+    low = np.maximum(*(np.r_[-np.inf, x][n] for x,n in ((pos, i), (neg, j))))
+    top = lambda x, v: np.r_[v, x].astype(np.float64)
+    return top(high, np.inf), top(low, np.inf), top(len(pos) - i, 0), top(len(neg) - j, 0)
+
+def _between(high, low):
+    "The threshold between two neighbouring scores: the midpoint, or the lower one where there is no number between or no midpoint"
+    with np.errstate(invalid='ignore'): mid = high + (low - high)/2
+    return np.where(mid < high, mid, low)
 
 def _all_cuts(s, y):
     "As `_cuts`, of all labels at once on the device of `s`: (N+1,K) thresholds, tp, fp, and which of the rows are cuts"
@@ -82,13 +90,13 @@ def best_thresholds(
         step = max(1, 20_000_000//(len(scores)+1)) # labels at a time, to bound the memory
         return tuple(_host(torch.cat(x)) for x in zip(*(_best(scores[:,a:a+step], targs[:,a:a+step], value) for a in range(0, max(K,1), step))))
     best, at = np.full(K, np.inf), np.full(K, np.nan)
-    for k in range(K):
-        P, M = (targs[:,k] == 1).sum(), (targs[:,k] >= 0).sum()
-        if not P: continue
-        t, tp, fp = _cuts(scores[:,k], targs[:,k])
-        v = value(tp, fp, P - tp, M - P - fp)
+    for k,(s,y) in enumerate(_columns(scores, targs)):
+        pos, neg = _apart(s, y)
+        if not len(pos): continue
+        high, low, tp, fp = _cuts(pos, neg, every=callable(metric))
+        v = value(tp, fp, len(pos) - tp, len(neg) - fp)
         i = int(np.argmax(v))
-        best[k], at[k] = t[i], v[i]
+        best[k], at[k] = _between(high[i], low[i]), v[i]
     return best, at
 
 def _best(scores, targs, value):
@@ -123,8 +131,12 @@ def _chooser(scores, targs, w):
             i = torch.where(cut, w*tp - lam*(tp + fp), -torch.inf).argmax(0, keepdim=True)
             return [_host(x.gather(0, i)[0]) for x in (t, tp, fp)]
         return f
-    cuts = [_cuts(scores[:,k], targs[:,k]) for k in range(scores.shape[1])]
-    return lambda lam: np.array([[x[i] for x in c] for c in cuts for i in [np.argmax(w*c[1] - lam*(c[1] + c[2]))]]).T
+    cuts = [_cuts(*_apart(s, y)) for s,y in _columns(scores, targs)]
+    def f(lam):
+        at = [int(np.argmax(w*tp - lam*(tp + fp))) for _,_,tp,fp in cuts]
+        high, low, tp, fp = np.array([[x[i] for x in c] for c,i in zip(cuts, at)]).reshape(-1,4).T
+        return _between(high, low), tp, fp
+    return f
 
 # %% ../nbs/32_thresholds.ipynb #c5359b11
 def best_examples(
@@ -228,11 +240,11 @@ class GridThresholds(_Thresholder):
     def fit(self, scores, targs):
         scores, targs = (_host(x) for x in _inputs(scores, targs, 'scores')) # the metric is the caller's, and runs on the host
         self.thresholds_, self.values_ = np.full(scores.shape[1], np.inf), np.full(scores.shape[1], np.nan)
-        for k,(s,y) in enumerate(zip(scores.T, targs.T)):
-            t, tp, _ = _cuts(s, y)
-            if tp[-1] == 0: continue
-            found = np.flatnonzero(np.r_[True, tp[1:] > tp[:-1]]) # nothing predicted, then one more positive each
-            grid = t[found[np.unique(np.linspace(0, len(found)-1, self.steps).round().astype(int))]]
+        for k,(s,y) in enumerate(_columns(scores, targs)):
+            pos, neg = _apart(s, y)
+            if not len(pos): continue
+            t = _between(*_cuts(pos, neg)[:2])
+            grid = t[np.unique(np.linspace(0, len(t)-1, self.steps).round().astype(int))]
             values = [self.metric(y[y >= 0], (s[y >= 0] > a).astype(np.uint8)) for a in grid]
             i = int(np.argmax(values))
             self.thresholds_[k], self.values_[k] = grid[i], values[i]
