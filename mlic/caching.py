@@ -10,37 +10,48 @@ import errno, hashlib, json, os, queue, shutil, tempfile, threading, time, zlib
 import numpy as np, torch, torch.distributed as dist
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
+from fastcore.foundation import L
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.learner import Learner
 from fastai.torch_core import no_random, params, set_seed
-from fastprogress import progress_bar
 from torch import nn
-from .core import MLICError
+from .core import MLICError, progress
 from .heads import AuxLoss, select
 from .learner import Policy, _quiet, find_lr, fit_policy # floor: global tuning after the cached head goes by the learner's policy
 
 # %% ../nbs/31_caching.ipynb #a3125fd4
 def _digest(o, h):
-    "Feed a description of `o` into the hash `h`: values of tensors and arrays, attributes of objects"
+    "Feed a description of `o` into the hash `h`: values of tensors and arrays, code of functions, what objects were made with"
     if isinstance(o, torch.Tensor): o = o.detach().cpu().contiguous().numpy() if o.dtype != torch.bfloat16 else o.float().cpu().numpy()
     if isinstance(o, np.ndarray): h.update(f'{o.dtype}{o.shape}'.encode()); h.update(np.ascontiguousarray(o).tobytes())
     elif isinstance(o, (str,int,float,bool,bytes,type(None))): h.update(repr(o).encode())
     elif isinstance(o, dict):
         for k in sorted(o, key=str): h.update(str(k).encode()); _digest(o[k], h)
-    elif isinstance(o, (list,tuple,set)): h.update(str(len(o)).encode()); [_digest(v, h) for v in o]
-    elif isinstance(o, type) or callable(o) and hasattr(o, '__qualname__'): h.update(f'{o.__module__}.{o.__qualname__}'.encode())
+    elif isinstance(o, (list,tuple,set,L)): h.update(str(len(o)).encode()); [_digest(v, h) for v in o]
+    elif isinstance(o, partial): _digest([o.func, o.args, o.keywords], h)
+    elif isinstance(o, type) or callable(o) and hasattr(o, '__qualname__'):
+        h.update(f'{o.__module__}.{o.__qualname__}'.encode())
+        if code := getattr(o, '__code__', None): _digest([code.co_code, code.co_names, [c for c in code.co_consts if isinstance(c, (str,int,float,bytes,tuple))]], h)
     elif isinstance(o, (np.generic,)): h.update(repr(o.item()).encode())
-    else: # a transform: its class and what it was made with
+    else: # a transform: its class and what it was made with, not what it drew last
         h.update(type(o).__qualname__.encode())
-        _digest({k: v for k,v in vars(o).items() if not k.startswith('_') and k not in ('encodes','decodes','setups') and isinstance(v, (str,int,float,bool,type(None),tuple,list,dict,torch.Tensor,np.ndarray))} if hasattr(o, '__dict__') else {}, h)
+        own = vars(o) if hasattr(o, '__dict__') else {}
+        made = own.get('__stored_args__', own)
+        _digest({k: v for k,v in own.items() if not k.startswith('_') and k not in ('encodes','decodes','setups')
+                 and (k in made or isinstance(v, (list,L))) and (callable(v) or isinstance(v, (str,int,float,bool,type(None),tuple,list,L,dict,torch.Tensor,np.ndarray)))}, h)
+        if 'encodes' in own: _digest([m.implementation for m in own['encodes'].methods], h) # of a `Transform(f)`
 
 def _key(body, needs, dls, items, views, dtype, seed):
-    "Content hash of body weights, transforms, files and what is stored of them"
+    "Content hash of body weights, transforms, files, targets and what is stored of them"
     h = hashlib.blake2b(digest_size=16)
     _digest([type(body).__qualname__, body.state_dict(), needs, views, dtype, seed if views > 1 else None], h)
     for dl in (dls.valid, dls.train) if views > 1 else (dls.valid,): _digest([list(dl.after_item.fs), list(dl.after_batch.fs)], h)
+    image, *targets = dls.test_dl(items, with_labels=True).dataset.tls
+    _digest([list(image.tfms.fs), [y for t in targets for y in t]], h)
     for o in items: h.update(hashlib.blake2b(_path(o).read_bytes()).digest())
     return h.hexdigest()
 
@@ -98,11 +109,13 @@ class ActivationStore:
         view=None, # (b,) row of each item; None: the plain one
         only=slice(None), # which of the arrays
     )->list: # tensors (b, ...), the last one the targets
-        "A batch, gathered row by row from the memory-mapped shards"
+        "A batch, gathered from the memory-mapped shards"
         items = np.asarray(items)
-        shard, row = (a.tolist() for a in (items//self.shard, items%self.shard*self.rows() + (0 if view is None else np.asarray(view))))
-        out = [np.empty((len(items), *a.shape[1:]), np.float32) for a in self.arrays(shard[0])[only]]
-        for i,(s,r) in enumerate(zip(shard, row)):
+        shard, row = items//self.shard, items%self.shard*self.rows() + (0 if view is None else np.asarray(view))
+        out = [np.empty((len(items), *a.shape[1:]), np.float32) for a in self.arrays(int(shard[0]))[only]]
+        if self.shards > len(items)//8: parts = zip(shard.tolist(), range(len(items)), row.tolist()) # row by row
+        else: parts = ((s, i, row[i]) for s in np.unique(shard).tolist() for i in [np.flatnonzero(shard == s)])
+        for s,i,r in parts:
             for o,a in zip(out, self.arrays(s)[only]): o[i] = a[r]
         return [torch.from_numpy(o) for o in out]
 
@@ -127,7 +140,7 @@ def _whole(path, write):
         os.replace(tmp, path)
     except BaseException as e:
         if os.path.exists(tmp): os.unlink(tmp)
-        if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT): raise MLICError(f"{path.parent}: the disk is full; make room, choose another path, or store float16. Finished shards are kept") from e
+        if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT): raise MLICError(f"{path.parent}: the disk is full; make room or choose another path (activations take half of it in float16). What is finished is kept") from e
         raise
 
 # %% ../nbs/31_caching.ipynb #d02e0e72
@@ -175,7 +188,7 @@ def _compute(store, learn, items, needs, seed, todo):
     body, start, done, got = learn.model.body.eval(), time.perf_counter(), 0, [()]
     total = sum(-(-len(store.range(s))//learn.dls.valid.bs) for s in todo)*store.rows()
     with closing(_ahead(_passes(learn, store, items, todo, seed))) as stream:
-        bar = progress_bar(stream, total=total, display=hasattr(learn, 'progress') and not os.environ.get('MLIC_QUIET'), leave=False)
+        bar = progress(stream, total, show=hasattr(learn, 'progress'))
         batches = iter(bar)
         for s in todo:
             arrays, n = None, len(store.range(s))
@@ -186,7 +199,8 @@ def _compute(store, learn, items, needs, seed, todo):
                         *x,y = next(batches)
                         z = select(body(x[0].as_subclass(torch.Tensor)), needs)
                         got = [t.float().cpu().numpy() for t in ([z] if isinstance(needs, str) else z)] + [y.float().cpu().numpy()]
-                        done += len(y); bar.comment = f'{done/(time.perf_counter() - start):.0f} images/s'
+                        done += len(y)
+                        if bar is not stream: bar.comment = f'{done/(time.perf_counter() - start):.0f} images/s'
                     b = min(n - at, len(got[-1]))
                     if arrays is None: arrays = [np.empty((n, store.rows(), *g.shape[1:]), np.float32) for g in got]
                     for a,g in zip(arrays, got): a[at:at+b, view] = g[:b]
@@ -230,11 +244,17 @@ class _CachedLoader(DataLoader):
         order = self.rng.sample(sorted(set(shards)), len(set(shards)))
         blocks = {s: k//self.block for k,s in enumerate(order)}
         return sorted(idxs, key=lambda i: blocks[shards[i]])
-    def create_item(self, i): return i
+    def create_batches(self, samps): return map(self.create_batch, self.chunkify(samps))
     def create_batch(self, b):
         view = [self.rng.randint(1, self.store.views) for _ in b] if self.random_view else None
         return tuple(self.store.read(self.dataset[np.asarray(b)], view))
-    def retain(self, res, b): return res
+
+class _CachedLearner(Learner):
+    "A Learner that calls only the callbacks that have an event; asking all of them for each took half of an epoch"
+    def __call__(self, event_name):
+        for name in [event_name] if isinstance(event_name, str) else event_name:
+            for cb in sorted(self.cbs, key=attrgetter('order')):
+                if name == 'after_fit' or hasattr(type(cb), name) or name in vars(cb): cb(name) # after_fit: fastai sets `run` anew
 
 # %% ../nbs/31_caching.ipynb #a1f74f51
 def cache_activations(
@@ -252,17 +272,18 @@ def cache_activations(
     number, items = {p: i for i,p in enumerate(unique)}, list(unique.values())
     root = Path(path) if path is not None else Path(os.environ.get('MLIC_CACHE') or Path.home()/'.cache'/'mlic')/'activations'
     bs = learn.dls.valid.bs
-    store = ActivationStore(root/_key(learn.model.body, head.needs, learn.dls, items, views, dtype, seed), len(items), views, dtype, shard=max(512//bs, 1)*bs)
     was = learn.model.training
-    with no_random(seed): _fill(store, learn, items, head.needs, seed)
+    with no_random(seed):
+        store = ActivationStore(root/_key(learn.model.body, head.needs, learn.dls, items, views, dtype, seed), len(items), views, dtype, shard=max(512//bs, 1)*bs)
+        _fill(store, learn, items, head.needs, seed)
     learn.model.train(was)
     loader = lambda dl, side, **kw: _CachedLoader(np.array([number[p] for p,_ in side]), store, bs=dl.bs, device=learn.dls.device, **kw)
     train = dict(shuffle=True, drop_last=learn.dls.train.drop_last, random_view=views > 1, block=_block(store), wgts=getattr(learn.dls.train, 'wgts', None))
     dls = DataLoaders(*(loader(dl, side, **(train if k == 0 else {})) for k,(dl,side) in enumerate(zip(learn.dls.loaders, sides))))
     dls.vocab = learn.dls.vocab
     for cached,plain in zip(dls.loaders, learn.dls.loaders): cached.rng.setstate(plain.rng.getstate())
-    return _quiet(Learner(dls, _CachedModel(head), loss_func=learn.loss_func, metrics=learn.metrics, opt_func=learn.opt_func, lr=learn.lr, path=learn.path,
-                          splitter=lambda m: [params(m.head)], cbs=[AuxLoss()]))
+    return _quiet(_CachedLearner(dls, _CachedModel(head), loss_func=learn.loss_func, metrics=learn.metrics, opt_func=learn.opt_func, lr=learn.lr, path=learn.path,
+                                 splitter=lambda m: [params(m.head)], cbs=[AuxLoss()]))
 
 def _memory():
     "Bytes of memory that this process may use: the machine's, or less where its control group is given less"
