@@ -15,12 +15,12 @@ from types import SimpleNamespace
 from fastai.callback.core import Callback
 from fastai.torch_core import set_seed
 from filelock import FileLock, Timeout
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 from . import backbones, readers, sources
-from .caching import cache_activations
+from .caching import _whole, cache_activations
 from .core import MLICError, Registry, progress
 from .data import dataloaders, items_of
 from .heads import select
@@ -55,6 +55,39 @@ def _real(recipe, reader):
     src = reader(root, on_error='skip')
     return dataclasses.replace(src, items=src.items.iloc[:recipe.n].reset_index(drop=True))
 
+# %% ../nbs/40_experiments.ipynb #63f5e761
+trackers = Registry('tracker') # name of a package -> (recipe, fold, store) -> a context that gives callbacks
+
+@trackers.register('tensorboard')
+def _tensorboard(recipe, fold, store):
+    from fastai.callback.tensorboard import TensorBoardCallback
+    return contextlib.nullcontext([TensorBoardCallback(Path(store)/'tensorboard'/f'{recipe.key}_fold{fold}', trace_model=False, log_preds=False)])
+
+@trackers.register('wandb')
+@contextlib.contextmanager
+def _wandb(recipe, fold, store):
+    import wandb
+    from fastai.callback.wandb import WandbCallback
+    with wandb.init(project='mlic', group=recipe.key, name=f'{recipe.key}_fold{fold}', config=dataclasses.asdict(recipe), dir=store): yield [WandbCallback(log_preds=False)]
+
+@trackers.register('mlflow')
+@contextlib.contextmanager
+def _mlflow(recipe, fold, store):
+    import mlflow
+    with mlflow.start_run(run_name=f'{recipe.key}_fold{fold}'):
+        mlflow.log_params(dataclasses.asdict(recipe))
+        yield [_ToMLflow(mlflow)]
+
+class _ToMLflow(Callback):
+    order = 66 # after the metrics
+    def __init__(self, mlflow): self.mlflow = mlflow
+    def after_epoch(self): self.mlflow.log_metrics({k: v for k,v in zip(self.recorder.metric_names[1:-1], self.recorder.log[1:-1])}, step=self.epoch)
+
+def _check_tracker(track):
+    if track and importlib.util.find_spec(track) is None: raise MLICError(f"track={track!r} needs a package that is not installed: pip install {track}")
+
+def _tracked(recipe, fold, store): return trackers[recipe.track](recipe, fold, store) if recipe.track and recipe.head not in systems else contextlib.nullcontext([])
+
 # %% ../nbs/40_experiments.ipynb #eba6c589
 @dataclass(frozen=True)
 class Recipe:
@@ -76,18 +109,19 @@ class Recipe:
     bs:int = 32 # images in a batch
     tfms:str|None = 'default' # augmentation
     seed:int = 0 # of data, folds, weights and batches
-    head_args:str = '' # of the head, as 'steps: 3, aux_weight: 0.1'; a dict is turned into that
+    head_args:str = '' # of the head or system, as 'steps: 3, aux_weight: 0.1'; a dict is turned into that
     loss_args:str = '' # of the loss, likewise
+    track:str|None = None # 'tensorboard', 'wandb' or 'mlflow': show the training there as well; not in the key
 
     def __post_init__(self):
-        for field,choices in (('source', datasets), ('head', [*heads, *systems]), ('loss', losses), ('by', ('random','group','stratified')), ('tune', ('global','frozen','cached')), ('tfms', ('default', None))):
+        for field,choices in (('source', datasets), ('head', [*heads, *systems]), ('loss', losses), ('by', ('random','group','stratified')), ('tune', ('global','frozen','cached')), ('tfms', ('default', None)), ('track', (None, *trackers))):
             if getattr(self, field) not in choices: raise MLICError(f"{field} is {getattr(self, field)!r}; choose from: {', '.join(map(str, choices))}")
         for field,low in (('n', 10), ('size', 16), ('folds', 2), ('epochs', 1), ('bs', 2)):
             if getattr(self, field) < low: raise MLICError(f"{field} is {getattr(self, field)}; it must be at least {low}")
         if not timm.is_model(backbones.aliases.get(self.arch, self.arch)): raise MLICError(f"arch is {self.arch!r}; choose from resnet18, resnet34, resnet50, resnet101, densenet121, seresnet, darknet, darknet53 or a name of timm.list_models()")
         if not (self.lr == 'find' or isinstance(self.lr, (int,float)) and self.lr > 0): raise MLICError(f"lr is {self.lr!r}; give a positive number or 'find'")
         if self.head in systems and self.tune != 'cached': raise MLICError(f"head {self.head!r} is a classical system, which is fitted on stored features; use tune='cached'")
-        for field,made in (('head_args', (systems if self.head in systems else heads)[self.head]), ('loss_args', losses[self.loss])): object.__setattr__(self, field, _plain(field, getattr(self, field), made))
+        for field,name,makers in (('head_args', self.head, systems if self.head in systems else heads), ('loss_args', self.loss, losses)): object.__setattr__(self, field, _plain(field, getattr(self, field), name, makers[name]))
 
     def to_json(self)->str: return json.dumps(dataclasses.asdict(self), sort_keys=True)
     def to_yaml(self)->str: return yaml.safe_dump(dataclasses.asdict(self), sort_keys=False)
@@ -103,7 +137,7 @@ class Recipe:
         if odd := [k for k in d if k not in cls.__dataclass_fields__]: raise MLICError(f"a recipe has no field {odd[0]!r}; choose from: {', '.join(cls.__dataclass_fields__)}")
         return cls(**d)
     @property
-    def key(self)->str: return _key(_identity(self, [f for f in self.__dataclass_fields__ if self.head not in systems or f not in _of_networks]))
+    def key(self)->str: return _key(_identity(self, [f for f in self.__dataclass_fields__ if f != 'track' and (self.head not in systems or f not in _of_networks)]))
 
 # %% ../nbs/40_experiments.ipynb #4364f12e
 _of_networks = ['loss','loss_args','lr','epochs','bs'] # a classical system has none of them
@@ -111,13 +145,13 @@ _added = dict(head_args='', loss_args='') # fields younger than the first result
 
 def _args(text): return yaml.safe_load('{' + text + '}') # 'a: 1, b: x' -> dict
 
-def _plain(field, args, made):
-    "Arguments as sorted text, checked against the names that `made` takes"
+def _plain(field, args, name, made):
+    "Arguments of `name` as sorted text, checked against what its maker takes"
     try: d = args if isinstance(args, dict) else _args(args)
     except (yaml.YAMLError, TypeError): d = None
     if not isinstance(d, dict) or any(v is None for v in d.values()): raise MLICError(f"{field} is {args!r}; write it as 'name: value, name: value', or give a dict")
     known = [n for n in inspect.signature(made).parameters if n not in ('stages','n_labels','seed')]
-    if odd := [k for k in d if k not in known]: raise MLICError(f"{field}: {getattr(made, '__name__', made)} has no argument {odd[0]!r}; choose from: {', '.join(known) or 'none'}")
+    if odd := [k for k in d if k not in known]: raise MLICError(f"{field}: {name} has no argument {odd[0]!r}; choose from: {', '.join(known) or 'none'}")
     try: return yaml.safe_dump({k: list(v) if isinstance(v, tuple) else v for k,v in d.items()}, default_flow_style=True, width=float('inf')).strip()[1:-1]
     except yaml.YAMLError: raise MLICError(f"{field}={args!r}: only numbers, text and lists of them can be stored") from None
 
@@ -167,18 +201,12 @@ _lr_fields = [*_data_fields,'arch','weights','head','loss','tune','bs','head_arg
 def _lr(recipe, store):
     "The learning rate of a recipe: its own, or the finder's on all that is not test, found once and stored"
     if recipe.lr != 'find': return float(recipe.lr)
-    key = _key(_identity(recipe, _lr_fields))
-    file = Path(store)/'lr'/f'{key}.json'
-    with _claim(store, f'lr_{key}'):
-        try: return float(json.loads(file.read_text())['lr'])
-        except FileNotFoundError: pass
-        except (ValueError, KeyError, TypeError) as e: _set_aside(file, e)
+    def find():
         src = datasets[recipe.source](recipe)
         fold = splits_of(recipe, src)[0]
         learn = _learner(recipe, src, Split(np.sort(np.concatenate(fold[:2])), fold.valid, fold.test), recipe.seed)
-        lr = find_lr(_to_train(recipe, learn, store), recipe.seed)
-        _write_text(file, json.dumps({'lr': lr, **{f: getattr(recipe, f) for f in _lr_fields}}))
-    return lr
+        return {'lr': find_lr(_to_train(recipe, learn, store), recipe.seed), **{f: getattr(recipe, f) for f in _lr_fields}}
+    return _once(store, 'lr', _key(_identity(recipe, _lr_fields)), ['lr'], find)['lr']
 
 # %% ../nbs/40_experiments.ipynb #9920a8b8
 @contextlib.contextmanager
@@ -198,14 +226,22 @@ def _set_aside(path, error):
     path.rename(aside)
     warnings.warn(f"{path.parent.name}/{path.name} cannot be read ({type(error).__name__}: {error}); it is set aside as {aside.name} and is computed again")
 
-def _whole_file(file, write):
-    "A file that `write(path)` makes; whole or not there"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    tmp = file.with_name(f'.unfinished_{file.name}_{os.getpid()}')
-    write(tmp)
-    os.replace(tmp, file)
+def _write_text(file, text): _whole(file, lambda f: f.write(text.encode()))
 
-def _write_text(file, text): _whole_file(file, lambda tmp: Path(tmp).write_text(text, encoding='utf-8'))
+def _once(store, folder, key, names, make):
+    "What `make()` gave the first time, a dict, kept in `folder/key.json` of the store; of it the numbers `names`, each above 0. One process at a time makes it"
+    file = Path(store)/folder/f'{key}.json'
+    with _claim(store, f'{folder}_{key}'):
+        try:
+            found = json.loads(file.read_text())
+            found = {n: float(found[n]) for n in names}
+            if odd := [n for n,v in found.items() if not 0 < v < np.inf]: raise ValueError(f"{odd[0]} is {found[odd[0]]}")
+            return found
+        except FileNotFoundError: pass
+        except (ValueError, KeyError, TypeError) as e: _set_aside(file, e)
+        made = make()
+        _write_text(file, json.dumps(made))
+    return {n: made[n] for n in names}
 
 # %% ../nbs/40_experiments.ipynb #1f683dfe
 def _train(recipe, src, split, fold, store, cbs=()):
@@ -254,41 +290,8 @@ def _fit_system(recipe, src, split, fold, store):
     history = SimpleNamespace(df=pd.DataFrame([row]).rename_axis('epoch'), best=last, last=last, peak_mb=_peak_mb(), time_to_best=row['epoch_s'])
     return learn, system, history, dict(lr=np.nan, cache_s=cache_s, train_s=row['epoch_s'])
 
-# %% ../nbs/40_experiments.ipynb #63f5e761
-trackers = Registry('tracker') # name of a package -> (recipe, fold, store) -> a context that gives callbacks
-
-@trackers.register('tensorboard')
-def _tensorboard(recipe, fold, store):
-    from fastai.callback.tensorboard import TensorBoardCallback
-    return contextlib.nullcontext([TensorBoardCallback(Path(store)/'tensorboard'/f'{recipe.key}_fold{fold}', trace_model=False, log_preds=False)])
-
-@trackers.register('wandb')
-@contextlib.contextmanager
-def _wandb(recipe, fold, store):
-    import wandb
-    from fastai.callback.wandb import WandbCallback
-    with wandb.init(project='mlic', group=recipe.key, name=f'{recipe.key}_fold{fold}', config=dataclasses.asdict(recipe), dir=store): yield [WandbCallback(log_preds=False)]
-
-@trackers.register('mlflow')
-@contextlib.contextmanager
-def _mlflow(recipe, fold, store):
-    import mlflow
-    with mlflow.start_run(run_name=f'{recipe.key}_fold{fold}'):
-        mlflow.log_params(dataclasses.asdict(recipe))
-        yield [_ToMLflow(mlflow)]
-
-class _ToMLflow(Callback):
-    order = 66 # after the metrics
-    def __init__(self, mlflow): self.mlflow = mlflow
-    def after_epoch(self): self.mlflow.log_metrics({k: v for k,v in zip(self.recorder.metric_names[1:-1], self.recorder.log[1:-1])}, step=self.epoch)
-
-def _check_tracker(track):
-    if trackers[track] and importlib.util.find_spec(track) is None: raise MLICError(f"track={track!r} needs a package that is not installed: pip install {track}")
-
-def _tracked(track, recipe, fold, store): return trackers[track](recipe, fold, store) if track and recipe.head not in systems else contextlib.nullcontext([])
-
 # %% ../nbs/40_experiments.ipynb #5ed9dd17
-def _run_fold(recipe, fold, store, threads=None, wait=True, track=None):
+def _run_fold(recipe, fold, store, threads=None, wait=True):
     "Train and validate one fold, unless its result is in the store or (without `wait`) another process is at it"
     if threads: torch.set_num_threads(threads)
     folder = Path(store)/recipe.key/f'fold{fold}'
@@ -297,20 +300,20 @@ def _run_fold(recipe, fold, store, threads=None, wait=True, track=None):
         try: FoldResult(folder); return
         except unreadable as e:
             if folder.exists(): _set_aside(folder, e)
-        FoldResult.write(folder, *_result(recipe, fold, store, track))
+        FoldResult.write(folder, *_result(recipe, fold, store))
 
-def _result(recipe, fold, store, track):
+def _result(recipe, fold, store):
     "Facts, history and scores of one fold"
     src = datasets[recipe.source](recipe)
     split = splits_of(recipe, src)[fold]
     system, none = recipe.head in systems, (np.zeros((0, len(src.vocab)), np.float32),)*2
-    with _tracked(track, recipe, fold, store) as cbs: learn, trained, history, cost = _fit_system(recipe, src, split, fold, store) if system else _train(recipe, src, split, fold, store, cbs)
+    with _tracked(recipe, fold, store) as cbs: learn, trained, history, cost = _fit_system(recipe, src, split, fold, store) if system else _train(recipe, src, split, fold, store, cbs)
     if not len(split.test): test = none
     elif system: X, Y = features(learn, 'test', Path(store)/'activations'); test = trained.predict_proba(X).astype(np.float32), Y
     else:
         with trained.no_bar(): test = [t.numpy() for t in trained.get_preds(ds_idx=2)]
     x, model = learn.dls.valid.one_batch()[0], _WithSystem(learn.model.body, trained) if system else learn.model
-    facts = dict(recipe=dataclasses.asdict(recipe), fold=fold, **cost, vocab=src.vocab, n_train=len(split.train), n_valid=len(split.valid), best_epoch=history.best['epoch'],
+    facts = dict(recipe={k: v for k,v in dataclasses.asdict(recipe).items() if k != 'track'}, fold=fold, **cost, vocab=src.vocab, n_train=len(split.train), n_valid=len(split.valid), best_epoch=history.best['epoch'],
                  peak_mb=history.peak_mb, time_to_best=history.time_to_best, **_speed(recipe, model, x, store), parameters=sum(p.numel() for p in model.parameters()),
                  data=_data_hash(src), code=_code_hash(), versions={p: importlib.metadata.version(p) for p in ('mlic','torch','torchvision','fastai','timm','scikit-learn','numpy','pandas')},
                  python=platform.python_version(), machine=f'{platform.system()} {platform.machine()}, {os.cpu_count()} cores', device=torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu', threads=torch.get_num_threads())
@@ -318,14 +321,8 @@ def _result(recipe, fold, store, track):
 
 def _speed(recipe, model, x, store):
     "Milliseconds per image, alone and in a batch of 64; measured once for each shape of network, since weights and losses do not matter"
-    file = Path(store)/'speed'/f"{_key(_identity(recipe, ['source','size','arch','head','head_args']))}.json"
-    with _claim(store, f'speed_{file.stem}'):
-        try: return json.loads(file.read_text())
-        except FileNotFoundError: pass
-        except ValueError as e: _set_aside(file, e)
-        ms = dict(ms_image_1=ms_per_image(model, x[:1]), ms_image_batch=ms_per_image(model, torch.cat([x]*-(-64//len(x)))[:64], repeats=3))
-        _write_text(file, json.dumps(ms))
-    return ms
+    measure = lambda: dict(ms_image_1=ms_per_image(model, x[:1]), ms_image_batch=ms_per_image(model, torch.cat([x]*-(-64//len(x)))[:64], repeats=3))
+    return _once(store, 'speed', _key(_identity(recipe, ['source','size','arch','head','head_args'])), ['ms_image_1','ms_image_batch'], measure)
 
 def _data_hash(src): # labels, and name and size of every file
     return _key(src.items.to_json() + str(src.vocab) + str([(Path(src.root)/f).stat().st_size for f in src.items.fname]))
@@ -339,7 +336,6 @@ def compare(
     base:Recipe,
     store='results', # folder of results; what is there is not computed again
     n_jobs=1, # processes; each takes whole folds. Any joblib backend (Dask, Ray) works through `joblib.parallel_config`
-    track=None, # 'tensorboard', 'wandb' or 'mlflow': show training there as well
     **vary # field=[values]; every combination is an arm
 ): # -> Results
     "Every combination of the varied fields, each over all folds"
@@ -347,8 +343,9 @@ def compare(
         if field not in (known := [f.name for f in dataclasses.fields(Recipe)]): raise MLICError(f"a recipe has no field {field!r}; choose from: {', '.join(known)}")
         if isinstance(values, str) or not hasattr(values, '__iter__'): raise MLICError(f"{field}={values!r}: give a list of values to compare")
     arms = {', '.join(map(str, combination)) or base.loss: dataclasses.replace(base, **dict(zip(vary, combination))) for combination in itertools.product(*vary.values())}
-    if track: _check_tracker(track)
-    store, threads = Path(store).absolute(), 1 if n_jobs != 1 else None
+    for r in arms.values(): _check_tracker(r.track)
+    if n_jobs == 0: raise MLICError("n_jobs is 0; give a number of processes, or -1 for one per core")
+    store, threads = Path(store).absolute(), _threads(n_jobs)
     tasks = [(r,f) for r in {r.key: r for r in arms.values()}.values() for f in range(r.folds) if not _done(store/r.key/f'fold{f}')]
     for r,_ in tasks[:1]: datasets[r.source](r) # the data are made once
     def work(jobs):
@@ -362,13 +359,18 @@ def compare(
     rates = {_identity(r, _lr_fields): r for r,_ in tasks if r.lr == 'find' and r.head not in systems}
     if rates: work(delayed(_lr_job)(r, store, threads) for r in rates.values())
     for wait in (False, True): # first what no other process is at, then what it has left
-        if tasks: work(delayed(_run_fold)(r, f, store, threads, wait, track) for r,f in tasks)
+        if tasks: work(delayed(_run_fold)(r, f, store, threads, wait) for r,f in tasks)
         tasks = [(r,f) for r,f in tasks if not _done(store/r.key/f'fold{f}')]
     return Results({name: [FoldResult(store/r.key/f'fold{f}') for f in range(r.folds)] for name,r in arms.items()})
 
-def run(recipe:Recipe, store='results', n_jobs=1, track=None):
+def run(recipe:Recipe, store='results', n_jobs=1):
     "One recipe over its folds, as a comparison with one arm"
-    return compare(recipe, store, n_jobs, track)
+    return compare(recipe, store, n_jobs)
+
+def _threads(n_jobs):
+    "Threads of each process: its share of the cores, but no more than this process has; None: all in this process, as it is"
+    jobs = effective_n_jobs(n_jobs)
+    return None if jobs == 1 else max(1, min(torch.get_num_threads(), cpu_count()//jobs))
 
 def _done(folder):
     try: FoldResult(folder); return True
@@ -392,11 +394,11 @@ def pretrain(
         split = Split(np.sort(np.concatenate(fold[:2])), fold.valid, fold.test)
         lr = _lr(recipe, store)
         learn = _learner(recipe, src, split, recipe.seed)
-        with learn.no_bar(), learn.no_logging(), warnings.catch_warnings():
+        with learn.no_logging(), warnings.catch_warnings():
             warnings.simplefilter('ignore', UserWarning)
             fit_policy(learn, recipe.epochs, Policy(lr=lr), recipe.seed)
         state = {k: v.contiguous().cpu() for k,v in learn.model.body.net.state_dict().items()}
-        _whole_file(file, lambda tmp: save_file(state, tmp, metadata=dict(recipe=recipe.to_json(), lr=str(lr), images=str(len(split.train)), vocab=json.dumps(src.vocab))))
+        _whole(file, lambda f: f.write(save(state, metadata=dict(recipe=recipe.to_json(), lr=str(lr), images=str(len(split.train)), vocab=json.dumps(src.vocab)))))
     return str(file)
 
 # %% ../nbs/40_experiments.ipynb #c57cd3db

@@ -272,14 +272,14 @@ class MLkNN(_MultiLabel):
     def _proba(self, X): return self.posterior_[self._counts(self.neighbors_.kneighbors(X, return_distance=False)), np.arange(self.n_labels_)]
 
 # %% ../nbs/36_transformation.ipynb #5c1e7a11
-registry = Registry('system') # name -> maker of an estimator from a seed
+registry = Registry('system') # name -> maker of an estimator from a seed and its options
 registry['br'] = lambda seed=0: BinaryRelevance()
-registry['cc'] = lambda seed=0: ClassifierChains(random_state=seed)
-registry['ecc'] = lambda seed=0: EnsembleClassifierChains(random_state=seed)
+registry['cc'] = lambda seed=0, order='random': ClassifierChains(order=order, random_state=seed)
+registry['ecc'] = lambda seed=0, n=10, subsample=.67: EnsembleClassifierChains(n=n, subsample=subsample, random_state=seed)
 registry['lp'] = lambda seed=0: LabelPowerset()
-registry['rakel'] = lambda seed=0: RAkEL(voting='soft', random_state=seed)
-registry['2br'] = lambda seed=0: StackedBR(random_state=seed)
-registry['mlknn'] = lambda seed=0: MLkNN()
+registry['rakel'] = lambda seed=0, k=3, m=None, overlapping=True, voting='soft': RAkEL(k=k, m=m, overlapping=overlapping, voting=voting, random_state=seed)
+registry['2br'] = lambda seed=0, cv=3: StackedBR(cv=cv, random_state=seed)
+registry['mlknn'] = lambda seed=0, k=10, s=1., metric='euclidean': MLkNN(k, s, metric)
 
 # %% ../nbs/36_transformation.ipynb #7ec4ec9d
 class _Pooled(nn.Module): needs = 'pooled'
