@@ -44,7 +44,7 @@ def _metric(m):
 # %% ../nbs/32_thresholds.ipynb #a27a8ea2
 def _cuts(pos, neg, every=False):
     "The cuts of one label that lie right below a positive (`every`: below any score), highest first, after the one above all: the scores on both sides, tp and fp above; (M+1,) each. `pos`, `neg`: sorted scores"
-    below, runs = neg.searchsorted(pos), lambda x: np.flatnonzero(np.r_[True, x[1:] != x[:-1]][:len(x)])[::-1] # where each run of equal scores begins
+    below, runs = neg.searchsorted(pos), lambda x: np.flatnonzero(np.r_[True, x[1:] != x[:-1]][:len(x)] & (x > -np.inf))[::-1] # where each run of equal scores begins; nothing is below -inf
     if every: # both sides are merged by position
         good, s = np.zeros(len(pos) + len(neg), bool), np.empty(len(pos) + len(neg), pos.dtype)
         good[below + np.arange(len(pos))] = True
@@ -63,19 +63,19 @@ def _between(high, low):
     return np.where(mid < high, mid, low)
 
 def _all_cuts(s, y):
-    "As `_cuts`, of all labels at once on the device of `s`: (N+1,K) thresholds, tp, fp, and which of the rows are cuts"
+    "As `_cuts` with `every`, of all labels at once on the device of `s`: (N+1,K) thresholds, tp, fp, and which of the rows are cuts; (N,K) the order of the images, unknown ones last"
     s, order = s.sort(0, descending=True)
     y = y.gather(0, order)
     if (y < 0).any(): # unknown ones to the end
-        order = (y < 0).byte().sort(dim=0, stable=True).indices
-        s, y = s.gather(0, order), y.gather(0, order)
+        last = (y < 0).byte().sort(dim=0, stable=True).indices
+        s, y, order = (x.gather(0, last) for x in (s, y, order))
     s, i, M = s.double(), torch.arange(len(s), device=s.device)[:,None], (y >= 0).sum(0)
     below = torch.cat([s[1:], s[-1:]])
     mid = s + (below - s)/2
     mid = torch.where(mid < s, mid, below).masked_fill(i == M-1, -torch.inf)
     top = lambda x, v: torch.cat([x.new_full((1,x.shape[1]), v), x])
     tp = top((y == 1).cumsum(0), 0).double()
-    return top(mid, torch.inf), tp, torch.arange(len(s)+1, device=s.device)[:,None] - tp, top((s != below) & (i < M-1) | (i == M-1), True)
+    return top(mid, torch.inf), tp, torch.arange(len(s)+1, device=s.device)[:,None] - tp, top(((s != below) & (i < M-1) | (i == M-1)) & (s > -torch.inf), True), order
 
 # %% ../nbs/32_thresholds.ipynb #511f5b4a
 def best_thresholds(
@@ -101,7 +101,7 @@ def best_thresholds(
 
 def _best(scores, targs, value):
     "Thresholds and values (K,) of tensors, on their device"
-    t, tp, fp, cut = _all_cuts(scores, targs)
+    t, tp, fp, cut, _ = _all_cuts(scores, targs)
     P, M = (targs == 1).sum(0), (targs >= 0).sum(0)
     v = torch.where(cut, value(tp, fp, P - tp, M - P - fp), -torch.inf)
     i = v.argmax(0, keepdim=True) # the first of equals
@@ -126,7 +126,7 @@ def best_micro(
 def _chooser(scores, targs, w):
     "A function of lambda: the threshold, tp and fp (K,) of each label where w*tp - lambda*(tp + fp) is largest"
     if isinstance(scores, torch.Tensor):
-        t, tp, fp, cut = _all_cuts(scores, targs)
+        t, tp, fp, cut, _ = _all_cuts(scores, targs)
         def f(lam):
             i = torch.where(cut, w*tp - lam*(tp + fp), -torch.inf).argmax(0, keepdim=True)
             return [_host(x.gather(0, i)[0]) for x in (t, tp, fp)]
@@ -150,23 +150,28 @@ def best_examples(
     starts = [best_thresholds(scores, targs)[0], best_micro(scores, targs)[0]]
     s, y = torch.as_tensor(scores), torch.as_tensor(targs)
     if not (y == 1).any(): return starts[0], float('nan')
-    size, (cut_at, _, _, cut) = (y == 1).sum(1), _all_cuts(s, torch.zeros_like(y)) # row i of the cuts: i images are above
-    pos, known, order, cut_at, cut, s = (x.T.contiguous() for x in (y == 1, y >= 0, s.argsort(0, descending=True), cut_at, cut, s)) # a row for each label
-    def parts(tp, n): return _div(2*tp.double(), n + size), (n + size > 0).double() # F1 of each image, and is it defined
+    cut_at, found, _, cut, order = (x.T.contiguous() for x in _all_cuts(s, y)) # a row for each label; column i of the cuts: i known images are above
+    pos, size = found.diff(), (y == 1).sum(1)
+    rows = [r[F.pad(f[r].diff() > 0, (1,0), value=True)] for c,f in zip(cut, found) for r in [c.nonzero()[:,0]]] # as `_cuts`: none above, then the cuts below a positive
     def ascend(t):
-        t = torch.tensor(t, device=s.device)
-        pred, best = (s > t[:,None]) & known, -1.
-        tp, n = (pred & pos).sum(0), pred.sum(0) # of each image
+        above, still, best = (s > torch.as_tensor(t, device=s.device)) & (y >= 0), 0, -1.
+        tp, n = (above & (y == 1)).sum(1).double(), (above.sum(1) + size).double() # of each image: true positives, and predicted plus present
+        at = above.sum(0).tolist() # of each label: how many images are above
         while True:
-            for k in range(len(s)):
-                tp, n = tp - (pred[k] & pos[k]).int(), n - pred[k].int() # by the other labels
-                (a0, b0), (a1, b1) = parts(tp, n), parts(tp + pos[k], n + known[k])
-                A, B = (x0.sum() + F.pad((x1 - x0)[order[k]].cumsum(0), (1,0)) for x0,x1 in ((a0,a1), (b0,b1)))
-                i = (v := torch.where(cut[k], _div(A, B), -1.)).argmax()
-                t[k], pred[k] = cut_at[k,i], (s[k] > cut_at[k,i]) & known[k]
-                tp, n = tp + (pred[k] & pos[k]).int(), n + pred[k].int()
-            if v[i] <= best + 1e-12: return _host(t), float(v[i])
-            best = float(v[i])
+            for k,(o,p,r,i) in enumerate(zip(order, pos, rows, at.copy())):
+                tp0, n0 = tp.index_select(0, o), n.index_select(0, o) # several times as fast as tp[o]
+                tp0[:i] -= p[:i]; n0[:i] -= 1 # by the other labels
+                f = 2*tp0/n0.clamp_min(1) # F1 of each image, and if this label is predicted for it:
+                A, B = (x0.sum() + F.pad(x.cumsum(0)[r[1:]-1], (1,0)) for x0,x in ((f, 2*(tp0 + p)/(n0 + 1) - f), (n0 > 0, n0 == 0)))
+                j = int((v := A/B.clamp_min(1)).argmax())
+                at[k] = int(r[j])
+                a, b = sorted((i, at[k]))
+                sign = 1 if at[k] > i else -1
+                tp.index_add_(0, o[a:b], p[a:b], alpha=sign); n[o[a:b]] += sign
+                still = still + 1 if a == b else 1
+                if still > len(at): break
+            if still > len(at) or v[j] <= best + 1e-12: return _host(cut_at[range(len(at)),at]), float(v[j])
+            best = float(v[j])
     rng = np.random.default_rng(seed)
     cuts = [_host(c[ok]) for c,ok in zip(cut_at, cut)]
     starts += [np.array([c[rng.integers(len(c))] for c in cuts]) for _ in range(restarts)]
