@@ -45,7 +45,7 @@ def _compare(a):
     try: base = Recipe.from_yaml(Path(a.recipe).read_text(encoding='utf-8')) if a.recipe else Recipe()
     except OSError as e: raise MLICError(f"--recipe: {a.recipe} cannot be read ({e.strerror})") from None
     given = {f.name: getattr(a, f.name) for f in dataclasses.fields(Recipe) if hasattr(a, f.name)}
-    res = compare(dataclasses.replace(base, **given), a.store, a.jobs, a.track, **dict(a.vary))
+    res = compare(dataclasses.replace(base, **given), a.store, a.jobs, **dict(a.vary))
     d = res.to_frame()
     plain, text = dict(folds=d.to_dict('records')), res.table().to_string()
     if d.arm.nunique() > 1:
@@ -97,13 +97,12 @@ def _stats(a):
 
 # %% ../nbs/42_cli.ipynb #5b1e6c10
 def _compare_options(p):
-    from mlic.experiments import Recipe, trackers # floor: its fields are the options
+    from mlic.experiments import Recipe # floor: its fields are the options
     p.add_argument('--recipe', metavar='FILE', help='YAML file with fields of the recipe')
     fields, comments = {f.name: f for f in dataclasses.fields(Recipe)}, docments(Recipe)
     p.add_argument('--vary', metavar='FIELD=A,B,C', type=partial(_vary, fields), nargs='+', action='extend', default=[], help='fields to compare; every combination is an arm')
     p.add_argument('--store', default='results', help='folder of results; what is there is not computed again (default: results)')
     p.add_argument('--jobs', type=int, default=1, help='processes; each takes whole folds (default: 1)')
-    p.add_argument('--track', choices=trackers, help='show the training there as well')
     p.add_argument('--metric', default='ap_macro', help='what the differences between arms are of (default: ap_macro)')
     group = p.add_argument_group('fields of the recipe')
     for f in fields.values():
