@@ -9,6 +9,7 @@ __all__ = ['MLICError', 'encode', 'decode', 'check_targs', 'Registry', 'progress
 import os
 import numpy as np, torch
 from collections.abc import Iterable
+from multiprocessing import current_process
 from fastprogress import progress_bar
 
 # %% ../nbs/00_core.ipynb #f0ac463f
@@ -94,5 +95,6 @@ def progress(
     total=None, # how many there are; None: `len(gen)`
     show=True, # False: no bar
 ): # iterable of the same
-    "`gen` with a progress bar, or as it is where `show` is False or MLIC_QUIET is set"
-    return progress_bar(gen, total=total, leave=False) if show and not os.environ.get('MLIC_QUIET') else gen
+    "`gen` with a progress bar, or as it is where `show` is False or MLIC_QUIET is set, or in a worker process"
+    show = show and not os.environ.get('MLIC_QUIET') and current_process().name == 'MainProcess'
+    return progress_bar(gen, total=total, leave=False) if show else gen
