@@ -324,20 +324,23 @@ def _folder(root, name, *args):
     return cache_folder()/'_'.join([name, *map(str, args), code])
 
 # %% ../nbs/15_sources.ipynb #2ca42956
+def _save(folder, names, s, **how):
+    for f,im in progress(zip(names, s.images), len(names), show=s.images.size > 4e7): Image.fromarray(im).save(folder/f, **how)
+
 def _xray_layout(folder, s):
     "Data_Entry_2017.csv, images/00000001_000.png"
     (folder/'images').mkdir()
     patient = pd.factorize(pd.Series(s.group))[0] + 1
     visit = pd.Series(patient).groupby(patient).cumcount()
     names = [f'{p:08}_{v:03}.png' for p,v in zip(patient, visit)]
-    for f,im in zip(names, s.images): Image.fromarray(im).save(folder/'images'/f, compress_level=1)
+    _save(folder/'images', names, s, compress_level=1)
     labels = ['|'.join(np.asarray(s.vocab)[r == 1]) or 'No Finding' for r in s.labels]
     pd.DataFrame({'Image Index': names, 'Finding Labels': labels, 'Follow-up #': visit, 'Patient ID': patient}).to_csv(folder/'Data_Entry_2017.csv', index=False)
 
 def _planet_layout(folder, s):
     "train_v2.csv, train-jpg/train_0.jpg"
     (folder/'train-jpg').mkdir()
-    for i,im in enumerate(s.images): Image.fromarray(im).save(folder/f'train-jpg/train_{i}.jpg', quality=95)
+    _save(folder/'train-jpg', [f'train_{i}.jpg' for i in range(len(s.images))], s, quality=95)
     tags = [' '.join(np.asarray(s.vocab)[r == 1]) for r in s.labels]
     pd.DataFrame(dict(image_name=[f'train_{i}' for i in range(len(tags))], tags=tags)).to_csv(folder/'train_v2.csv', index=False)
 
@@ -345,7 +348,7 @@ def _digits_layout(folder, s):
     "labels.csv with columns fname, labels, split; images/000000.png"
     (folder/'images').mkdir()
     names = [f'images/{i:06}.png' for i in range(len(s.images))]
-    for f,im in zip(names, s.images): Image.fromarray(im).save(folder/f, compress_level=1)
+    _save(folder, names, s, compress_level=1)
     labels = [' '.join(np.asarray(s.vocab)[r == 1]) for r in s.labels]
     pd.DataFrame(dict(fname=names, labels=labels, split=s.split)).to_csv(folder/'labels.csv', index=False)
 

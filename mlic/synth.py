@@ -10,7 +10,7 @@ import numpy as np
 from dataclasses import dataclass
 from statistics import NormalDist
 from sklearn.datasets import load_digits
-from .core import MLICError
+from .core import MLICError, progress
 
 # %% ../nbs/14_synth.ipynb #eba6c589
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def xray(
     true, noted, patient, visit = xray_labels(n, seed, lift)
     u, v = _grid(size)
     images, boxes, last = np.zeros((n,size,size), np.uint8), [], -1
-    for i in range(n):
+    for i in _each(n, size):
         if patient[i] != last:
             last = patient[i]
             body, lung, heart = _thorax(u, v, size, _rng(seed, 2, last))
@@ -194,6 +194,8 @@ def xray(
     truth = dict(labels=true, corr=_xray_R, prevalence=_lifted(_xray_p, lift), boxes=np.array(boxes, np.float32).reshape(-1,6), noise=_noise, rho=_rho,
                  twins=['Pneumonia', 'Consolidation'], small=['Nodule'], visit=visit)
     return Synth('synth_xray', images, noted, list(_xray_vocab), patient, None, truth)
+
+def _each(n, size): return progress(range(n), show=n*size**2 > 4e6) # a bar where it takes more than about two seconds
 
 def _check(n, size, lift=1.):
     if n < 1 or size < 16 or lift <= 0: raise MLICError(f"n={n}, size={size}, lift={lift}: a generated set needs n >= 1, size >= 16 and lift > 0")
@@ -279,7 +281,7 @@ def planet(
     Y, (u, v) = planet_labels(n, seed, lift), _grid(size)
     images, boxes = np.zeros((n,size,size,3), np.uint8), []
     order = ['agriculture', 'cultivation', 'bare_ground', 'slash_burn', 'selective_logging', 'blow_down', 'water', 'conventional_mine', 'artisinal_mine', 'road', 'habitation', 'blooming']
-    for i in range(n):
+    for i in _each(n, size):
         rng, on = _rng(seed, 5, i), {l for l,y in zip(_planet_vocab, Y[i]) if y}
         if 'cloudy' in on: im = _colour['cloud'] - (50*_coarse(rng, size, 4)*_coarse(rng, size, 16))[...,None]
         else:
@@ -314,7 +316,7 @@ def digits(
     glyphs = load_digits()
     pool = np.split(_rng(6).permutation(len(glyphs.target)), [1257, 1437]) # 70 / 10 / 20 % of the 1797 handwritings
     images, Y, boxes, used, sides = np.zeros((n,size,size), np.uint8), np.zeros((n,10), np.uint8), [], [], []
-    for i in range(n):
+    for i in _each(n, size):
         rng = _rng(seed, 7, i)
         side = int(np.searchsorted([.7,.8], rng.random(), side='right'))
         im = (50*_coarse(rng, size, 8) + rng.integers(0, 40, (size,size))).astype(np.float32)
