@@ -21,7 +21,7 @@ from fastai.vision.core import image2tensor
 from safetensors.torch import save_file
 from torch import nn
 from .backbones import backbone, read_weights
-from .core import MLICError, check_targs, decode, encode
+from .core import MLICError, check_targs, decode, encode, progress
 from .data import OpenImage, image_classes
 from .heads import MLICModel
 from .map_heads import registry as heads # with it all heads are registered
@@ -179,7 +179,7 @@ class Predictor:
             p = self.predict([images])
             return Prediction(p.labels[0], p.probs[0], p.preds[0], p.ms)
         start, images = time.perf_counter(), list(images)
-        probs = [self.probs(torch.stack([self._pixels(x, i) for i,x in enumerate(images[a:a+bs], a)]).to(self.device)).cpu().numpy() for a in range(0, len(images), bs)]
+        probs = [self.probs(torch.stack([self._pixels(x, i) for i,x in enumerate(images[a:a+bs], a)]).to(self.device)).cpu().numpy() for a in progress(range(0, len(images), bs), show=len(images) > 500)]
         probs = np.concatenate([np.zeros((0, len(self.vocab)), np.float32), *probs])
         preds = (probs > self.thresholds).astype(np.uint8)
         return Prediction(decode(preds, self.vocab), probs, preds, 1000*(time.perf_counter() - start)/len(images) if images else float('nan'))

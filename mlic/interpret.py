@@ -70,7 +70,7 @@ def from_learner(cls:MultiLabelInterpretation,
 ):
     "From a Learner; losses are those of its own loss function"
     dl = learn.dls.loaders[ds_idx].new(shuffle=False, drop_last=False)
-    with learn.no_bar(): probs, targs, losses = learn.get_preds(dl=dl, with_loss=True)
+    probs, targs, losses = learn.get_preds(dl=dl, with_loss=True)
     paths = [i.path for i in dl.dataset.items] if hasattr(dl.dataset, 'items') and hasattr(dl.dataset.items[0], 'path') else None
     if src is not None and paths is not None:
         row = {src.path(i): i for i in range(len(src))}
