@@ -51,7 +51,7 @@ def _key(body, needs, dls, items, views, dtype, seed):
     _digest([type(body).__qualname__, body.state_dict(), needs, views, dtype, seed if views > 1 else None], h)
     for dl in (dls.valid, dls.train) if views > 1 else (dls.valid,): _digest([list(dl.after_item.fs), list(dl.after_batch.fs)], h)
     image, *targets = dls.test_dl(items, with_labels=True).dataset.tls
-    _digest([list(image.tfms.fs), [y for t in targets for y in t]], h)
+    _digest([list(image.tfms.fs), [torch.stack([*t]).as_subclass(torch.Tensor) for t in targets]], h)
     for o in items: h.update(hashlib.blake2b(_path(o).read_bytes()).digest())
     return h.hexdigest()
 
@@ -181,7 +181,7 @@ def _passes(learn, store, items, todo, seed):
             with augmented.dataset.set_split_idx(0 if view else 1): yield from ordered(augmented if view else plain, list(store.range(s)))
 
 # %% ../nbs/31_caching.ipynb #5b21c0de
-@torch.no_grad()
+@torch.inference_mode()
 def _compute(store, learn, items, needs, seed, todo):
     "Run the body over the shards `todo` and write each when it is full"
     if not todo: return
