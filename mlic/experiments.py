@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from fastai.callback.core import Callback
-from fastai.torch_core import set_seed
+from fastai.torch_core import no_random, set_seed
 from filelock import FileLock, Timeout
 from joblib import Parallel, cpu_count, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
@@ -68,7 +68,10 @@ def _tensorboard(recipe, fold, store):
 def _wandb(recipe, fold, store):
     import wandb
     from fastai.callback.wandb import WandbCallback
-    with wandb.init(project='mlic', group=recipe.key, name=f'{recipe.key}_fold{fold}', config=dataclasses.asdict(recipe), dir=store): yield [WandbCallback(log_preds=False)]
+    class Watch(WandbCallback):
+        def before_fit(self):
+            with no_random(): super().before_fit() # it draws a batch
+    with wandb.init(project='mlic', group=recipe.key, name=f'{recipe.key}_fold{fold}', config=dataclasses.asdict(recipe), dir=store): yield [Watch(log_preds=False)]
 
 @trackers.register('mlflow')
 @contextlib.contextmanager
@@ -312,20 +315,25 @@ def _result(recipe, fold, store):
     elif system: X, Y = features(learn, 'test', Path(store)/'activations'); test = trained.predict_proba(X).astype(np.float32), Y
     else:
         with trained.no_bar(): test = [t.numpy() for t in trained.get_preds(ds_idx=2)]
-    x, model = learn.dls.valid.one_batch()[0], _WithSystem(learn.model.body, trained) if system else learn.model
+    model = _WithSystem(learn.model.body, trained) if system else learn.model
     facts = dict(recipe={k: v for k,v in dataclasses.asdict(recipe).items() if k != 'track'}, fold=fold, **cost, vocab=src.vocab, n_train=len(split.train), n_valid=len(split.valid), best_epoch=history.best['epoch'],
-                 peak_mb=history.peak_mb, time_to_best=history.time_to_best, **_speed(recipe, model, x, store), parameters=sum(p.numel() for p in model.parameters()),
-                 data=_data_hash(src), code=_code_hash(), versions={p: importlib.metadata.version(p) for p in ('mlic','torch','torchvision','fastai','timm','scikit-learn','numpy','pandas')},
+                 peak_mb=history.peak_mb, time_to_best=history.time_to_best, **_speed(recipe, model, learn.dls, store), parameters=sum(p.numel() for p in model.parameters()),
+                 data=_data_hash(src), code=_code_hash(), versions=_versions(),
                  python=platform.python_version(), machine=f'{platform.system()} {platform.machine()}, {os.cpu_count()} cores', device=torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu', threads=torch.get_num_threads())
     return facts, history.df, dict(valid=split.valid, targs=history.last['targs'], best=history.best['probs'], last=history.last['probs'], test=split.test, test_probs=test[0], test_targs=test[1].astype(np.int8))
 
-def _speed(recipe, model, x, store):
+def _speed(recipe, model, dls, store):
     "Milliseconds per image, alone and in a batch of 64; measured once for each shape of network, since weights and losses do not matter"
-    measure = lambda: dict(ms_image_1=ms_per_image(model, x[:1]), ms_image_batch=ms_per_image(model, torch.cat([x]*-(-64//len(x)))[:64], repeats=3))
+    def measure():
+        x = dls.valid.one_batch()[0]
+        return dict(ms_image_1=ms_per_image(model, x[:1]), ms_image_batch=ms_per_image(model, torch.cat([x]*-(-64//len(x)))[:64], repeats=3))
     return _once(store, 'speed', _key(_identity(recipe, ['source','size','arch','head','head_args'])), ['ms_image_1','ms_image_batch'], measure)
 
 def _data_hash(src): # labels, and name and size of every file
     return _key(src.items.to_json() + str(src.vocab) + str([(Path(src.root)/f).stat().st_size for f in src.items.fname]))
+
+@lru_cache
+def _versions(): return {p: importlib.metadata.version(p) for p in ('mlic','torch','torchvision','fastai','timm','scikit-learn','numpy','pandas')}
 
 @lru_cache
 def _code_hash(): # of the library's own files: two versions of the code never look the same
