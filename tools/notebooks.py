@@ -7,6 +7,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NBS, CHAPTERS, RESULTS = ROOT/'nbs', ROOT/'nbs'/'chapters', ROOT/'results'
 FLAGS = ['slow', 'cuda']
 TIMES = ROOT/'.venv'/'test_times.json' # seconds of each test the last time, so that the longest can start first
+QUIET = 'ignore::FutureWarning:torch.jit._script' # in workers of a kernel, whose stderr is the console: torch's word to those who call torch.jit.script, as fastai does
 NOT_NEEDED = 'nbdev execnb ghapi torchmetrics dask distributed ray accelerate onnx onnxscript onnxruntime gradio'.split() # to use the library
 
 
@@ -23,8 +24,9 @@ def execute(path, env, progress=lambda i, n: None, save=False):
     import nbformat
     from nbclient import NotebookClient
     nb = nbformat.read(path, 4)
-    client = NotebookClient(nb, timeout=None, kernel_name='python3', resources={'metadata': {'path': str(path.parent)}})
-    with client.setup_kernel(env={**os.environ, **env}):
+    client = NotebookClient(nb, timeout=None, kernel_name='python3', resources={'metadata': {'path': str(path.parent)}},
+                            extra_arguments=['--IPKernelApp.log_level=ERROR']) # it warns of its TCP ports, between the lines of progress
+    with client.setup_kernel(env={**os.environ, 'PYTHONWARNINGS': QUIET, **env}):
         for i, cell in enumerate(nb.cells):
             if not left_out(cell): client.execute_cell(cell, i)
             progress(i + 1, len(nb.cells))
