@@ -17,8 +17,8 @@ from .report import Results # floor: and what they give
 from .thresholds import cross_fit
 
 # %% ../nbs/43_protocol.ipynb #f857fd43
-_sizes = dict(quick=dict(n=160, size=32, folds=2, epochs=2, bs=16, lift=8., lr=1e-3), default=dict(n=1000, size=64, folds=5, epochs=8, bs=32), full=dict(n=200_000, size=224, folds=5, epochs=12, bs=64))
-_pretraining = dict(quick=dict(n=160, epochs=1, bs=16, lr=1e-3), default=dict(n=2000, epochs=4, bs=32, lr=2e-3), full=dict(n=20_000, epochs=10, bs=64))
+_sizes = dict(quick=dict(n=160, size=32, folds=2, epochs=2, bs=16, lift=8., lr=1e-3), default=dict(n=1000, size=64, folds=5, epochs=15, bs=32), full=dict(n=200_000, size=224, folds=5, epochs=12, bs=64))
+_pretraining = dict(quick=dict(n=160, epochs=1, bs=16, lr=1e-3), default=dict(n=2400, epochs=5, bs=32, lr=2e-3), full=dict(n=20_000, epochs=10, bs=64))
 
 def profile()->str:
     "The profile that MLIC_PROFILE names; 'default' where it names none"
@@ -41,8 +41,9 @@ def body(
 )->str: # for `Recipe.weights`
     "A network trained on other images of the kind of `source`; trained on the first call, then found in the store"
     if not source.startswith(('synth_','digit_')): return 'imagenet'
-    sizes = _sizes[profile()]
-    return pretrain(Recipe(source=source, arch=arch, seed=101, test=0., size=sizes['size'], lift=sizes.get('lift', 4.), **_pretraining[profile()]), store())
+    sizes, how = _sizes[profile()], _pretraining[profile()]
+    if source == 'digit_scenes': how = dict(how, n=how['n']*how['epochs'], epochs=1, head='multilevel') # many scenes once, and a head that sees small things
+    return pretrain(Recipe(source=source, arch=arch, seed=101, test=0., size=sizes['size'], lift=sizes.get('lift', 4.), **how), store())
 
 def base(
     source:str, # name in `datasets`
@@ -55,7 +56,7 @@ def base(
 
 # %% ../nbs/43_protocol.ipynb #74d502a7
 _small = dict(quick=dict(arch=dict(n=80, epochs=1), transfer=dict(n=80), whole=dict(n=80, epochs=1), final=dict(epochs=1)),
-              default=dict(arch=dict(n=450, size=48, folds=3, epochs=4), transfer=dict(n=450, folds=3), whole=dict(n=400, folds=3, epochs=4), final=dict(n=700, folds=3, epochs=4)), full={})
+              default=dict(arch=dict(n=400, size=48, folds=3, epochs=4, bs=16), transfer=dict(n=450, folds=3, bs=16), levels=dict(n=600, folds=4, epochs=12), whole=dict(n=400, folds=3, epochs=3, bs=16), final=dict(n=700, folds=4, epochs=4, bs=16)), full={})
 _arms = dict(arch=['resnet18','densenet121','seresnet','darknet'], loss=['bce','wbce','focal','wfocal','asl','lsep','bpmll','hinge','warp','softf1'], head=['linear','mlp','gating','chaining','se','moe','srn','query'],
              levels=['linear','multilevel','pyramid','fpn'], system=['linear','br','cc','ecc','lp','rakel','2br','mlknn'])
 _field = dict(arch='arch', loss='loss', head='head', levels='head', system='head', whole='head') # of the recipe
@@ -82,9 +83,12 @@ def starts(
 
 def _transfer(source):
     "Each start with the whole network trained and with the head alone on cached activations"
-    epochs = dict(quick=dict(whole=1, frozen=2), default=dict(whole=4, frozen=10), full=dict(whole=12, frozen=12))[profile()]
-    arms = {f'{start} ({how})': base(source, weights=weights, tune='global' if how == 'whole' else 'cached', **{**sizes('transfer'), 'epochs': n}) for start,weights in starts(source).items() for how,n in epochs.items()}
-    return Results({name: compare(r, store(), jobs(), tune=[r.tune]).arms[r.tune] for name,r in arms.items()})
+    epochs = dict(quick=dict(whole=1, frozen=2), default=dict(whole=4, frozen=15), full=dict(whole=12, frozen=12))[profile()]
+    begin, arms = starts(source), {}
+    for how,n in epochs.items():
+        fixed = base(source, weights=None, tune='global' if how == 'whole' else 'cached', **{**sizes('transfer'), 'epochs': n})
+        arms[how] = dict(zip(begin, compare(fixed, store(), jobs(), weights=list(begin.values())).arms.values()))
+    return Results({f'{start} ({how})': arms[how][start] for start in begin for how in epochs})
 
 # %% ../nbs/43_protocol.ipynb #68156800
 def choose(
