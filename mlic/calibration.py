@@ -17,7 +17,7 @@ from .metrics import _host, _inputs
 
 # %% ../nbs/34_calibration.ipynb #60181c4b
 def _float64(x, targs=None, name='logits'):
-    "`x` (and `targs`) as numpy (N,K), checked; `x` in float64"
+    "`x` (and `targs`) as numpy (N,K), checked; `x` in float64 on the host, where scikit-learn fits"
     if targs is None: return _inputs(_host(x), name=name).astype(np.float64)
     x, targs = _inputs(_host(x), _host(targs), name)
     return x.astype(np.float64), targs
@@ -65,7 +65,7 @@ def reliability_curve(
     bins=10, # of equal width over [0,1]; empty ones are left out
 ): # (mean probability, share of positives, count), each (bins that are not empty,)
     "Mean probability against the share of positives, by bin"
-    probs, targs = (a[:,0] for a in _float64(np.asarray(probs)[:,None], np.asarray(targs)[:,None], 'probs'))
+    probs, targs = (a[:,0] for a in _float64(_host(probs)[:,None], _host(targs)[:,None], 'probs'))
     p, y = probs[targs >= 0], targs[targs >= 0]
     if len(p) and (p.min() < 0 or p.max() > 1): raise MLICError("probs must lie in [0,1]; give sigmoid(logits)")
     b = np.searchsorted(np.linspace(0, 1, bins+1)[1:-1], p)

@@ -203,9 +203,9 @@ class LSEPLoss(RankingLoss):
         reduction='mean',
     ): super().__init__(reduction); self.pairs = pairs
     def terms(self, s, y, known):
-        pos, neg = _sides(y)
         exact = _lsep(s, y, known)
         if self.pairs is None: return exact
+        pos, neg = _sides(y)
         v, u, some = _sample_pairs(s, pos, neg, self.pairs)
         few = ~some | (pos.sum(1)*neg.sum(1) <= self.pairs)
         return torch.where(few, exact, F.softplus(torch.logsumexp(v-u, 1)))

@@ -268,8 +268,8 @@ def ci(
     seed=0,
     **kwargs # to `metric`: average, thresh
 )->Interval: # NaN resamples (a label lost its positives) leave that label out of that resample's mean
-    "Bootstrap confidence interval (Efron 1979) over images or over whole groups"
-    probs, targs = _inputs(probs, targs)
+    "Bootstrap confidence interval (Efron 1979) over images or over whole groups; runs on the host, where a tensor of the GPU is copied once"
+    probs, targs = _inputs(_host(probs), _host(targs))
     fast = _weighted(metric, probs, targs, **kwargs)
     values = []
     for W in resamples(len(probs), n, groups, seed):
@@ -283,7 +283,7 @@ def ci(
 # %% ../nbs/11_metrics.ipynb #a3f9cdf6
 def _weighted(metric, probs, targs, average='macro', thresh=.5, **_):
     "A function of weights (B,N) that gives the metric of B weighted samples, or None where there is no short cut"
-    if not isinstance(probs, np.ndarray) or average is None: return None
+    if average is None: return None
     nanmean = lambda x: np.array([_mean(r) for r in x])
     means = lambda v: lambda W: _ratio(W @ np.nan_to_num(v), W @ ~np.isnan(v)) # of a value per image
     if metric in (roc_auc, average_precision) and average == 'macro':

@@ -170,11 +170,11 @@ def best_examples(
                 tp.index_add_(0, o[a:b], p[a:b], alpha=sign); n[o[a:b]] += sign
                 still = still + 1 if a == b else 1
                 if still > len(at): break
-            if still > len(at) or v[j] <= best + 1e-12: return _host(cut_at[range(len(at)),at]), float(v[j])
+            if still > len(at) or v[j] <= best + 1e-12: return _host(cut_at[torch.arange(len(at)),torch.tensor(at)]), float(v[j])
             best = float(v[j])
     rng = np.random.default_rng(seed)
-    cuts = [_host(c[ok]) for c,ok in zip(cut_at, cut)]
-    starts += [np.array([c[rng.integers(len(c))] for c in cuts]) for _ in range(restarts)]
+    cuts = [c[ok] for c,ok in zip(cut_at, cut)]
+    starts += [torch.stack([c[int(rng.integers(len(c)))] for c in cuts]) for _ in range(restarts)]
     return max((ascend(t) for t in starts), key=lambda r: r[1])
 
 # %% ../nbs/32_thresholds.ipynb #cb8bb1fe
@@ -240,10 +240,10 @@ class TopK(_Thresholder):
 
 # %% ../nbs/32_thresholds.ipynb #bdd134cd
 class GridThresholds(_Thresholder):
-    "A threshold per label for any function `metric(targs (n,), preds (n,))`, the best of `steps` cuts below a positive"
+    "A threshold per label for any function `metric(targs (n,), preds (n,))`, the best of `steps` cuts below a positive; on the host, where the metric is"
     def __init__(self, metric, steps=100): self.metric, self.steps = metric, steps
     def fit(self, scores, targs):
-        scores, targs = (_host(x) for x in _inputs(scores, targs, 'scores')) # the metric is the caller's, and runs on the host
+        scores, targs = (_host(x) for x in _inputs(scores, targs, 'scores'))
         self.thresholds_, self.values_ = np.full(scores.shape[1], np.inf), np.full(scores.shape[1], np.nan)
         for k,(s,y) in enumerate(_columns(scores, targs)):
             pos, neg = _apart(s, y)
@@ -262,7 +262,7 @@ def cross_fit(
     targs, # (N,K)
     folds, # (N,) fold of each image (whole patients in one fold)
 )->np.ndarray: # (N,K) predictions, each by thresholds from the other folds
-    "Predictions for every image with thresholds that have not seen it"
+    "Predictions for every image with thresholds that have not seen it; a tensor is copied to the host"
     scores, targs = (_host(x) for x in _inputs(scores, targs, 'scores'))
     folds, out = np.asarray(folds), np.zeros(scores.shape, np.uint8)
     if len(folds) != len(scores): raise MLICError(f"folds has {len(folds)} entries for {len(scores)} images")
