@@ -88,6 +88,7 @@ def _text(column, values):
     digits = 0 if column in ('parameters','peak_mb','n_train','n_valid') else 1 if column.endswith('_s') or column in ('time_to_best','epoch') else 3
     v = values.dropna()
     if not len(v): return 'undefined'
+    if column == 'lr': return f'{v.mean():.2g}' # the same in all folds
     return (f"{v.mean():.{digits}f} ± {v.std(ddof=1):.{digits}f}" if len(v) > 1 else f"{v.mean():.{digits}f}") + (f" ({len(v)} of {len(values)} folds)" if len(v) < len(values) else '')
 
 # %% ../nbs/41_report.ipynb #e69b1d83
