@@ -18,7 +18,7 @@ from .thresholds import cross_fit
 
 # %% ../nbs/43_protocol.ipynb #f857fd43
 _sizes = dict(quick=dict(n=160, size=32, folds=2, epochs=2, bs=16, lift=8., lr=1e-3), default=dict(n=1000, size=64, folds=5, epochs=15, bs=32), full=dict(n=200_000, size=224, folds=5, epochs=12, bs=64))
-_pretraining = dict(quick=dict(n=160, epochs=1, bs=16, lr=1e-3), default=dict(n=2400, epochs=5, bs=32, lr=2e-3), full=dict(n=20_000, epochs=10, bs=64))
+_pretraining = dict(quick=dict(n=160, epochs=1, bs=16, lr=1e-3), default=dict(n=2000, epochs=5, bs=32, lr=2e-3), full=dict(n=20_000, epochs=10, bs=64))
 
 def profile()->str:
     "The profile that MLIC_PROFILE names; 'default' where it names none"
@@ -56,7 +56,8 @@ def base(
 
 # %% ../nbs/43_protocol.ipynb #74d502a7
 _small = dict(quick=dict(arch=dict(n=80, epochs=1), transfer=dict(n=80), whole=dict(n=80, epochs=1), final=dict(epochs=1)),
-              default=dict(arch=dict(n=400, size=48, folds=3, epochs=4, bs=16), transfer=dict(n=450, folds=3, bs=16), levels=dict(n=600, folds=4, epochs=12), whole=dict(n=400, folds=3, epochs=3, bs=16), final=dict(n=700, folds=4, epochs=4, bs=16)), full={})
+              default=dict(arch=dict(n=300, size=48, folds=3, epochs=4, bs=16, lr=2e-3), transfer=dict(n=400, folds=3, bs=16), head=dict(epochs=10),
+                           levels=dict(n=450, folds=4, epochs=30), whole=dict(n=400, folds=3, epochs=3, bs=16, lr=2e-3), final=dict(n=500, folds=4, epochs=3, bs=16)), full={})
 _arms = dict(arch=['resnet18','densenet121','seresnet','darknet'], loss=['bce','wbce','focal','wfocal','asl','lsep','bpmll','hinge','warp','softf1'], head=['linear','mlp','gating','chaining','se','moe','srn','query'],
              levels=['linear','multilevel','pyramid','fpn'], system=['linear','br','cc','ecc','lp','rakel','2br','mlknn'])
 _field = dict(arch='arch', loss='loss', head='head', levels='head', system='head', whole='head') # of the recipe
@@ -75,16 +76,14 @@ def question(
 
 def starts(
     source:str, # name in `datasets`
-    arch='resnet18', # backbone
-)->dict: # name -> weights of the body
+)->dict: # name -> data that the body has seen, for `body`; None: none
     "Where a network can start from: random weights, a body of the other data set's kind, a body of its own kind"
-    other = 'synth_planet' if 'xray' in source else 'synth_xray'
-    return {'scratch': None, 'other domain': body(other, arch), 'like domain': body(source, arch)}
+    return {'scratch': None, 'other domain': 'synth_planet' if 'xray' in source else 'synth_xray', 'like domain': source}
 
 def _transfer(source):
     "Each start with the whole network trained and with the head alone on cached activations"
-    epochs = dict(quick=dict(whole=1, frozen=2), default=dict(whole=4, frozen=15), full=dict(whole=12, frozen=12))[profile()]
-    begin, arms = starts(source), {}
+    epochs = dict(quick=dict(whole=1, frozen=2), default=dict(whole=3, frozen=15), full=dict(whole=12, frozen=12))[profile()]
+    begin, arms = {start: seen and body(seen) for start,seen in starts(source).items()}, {}
     for how,n in epochs.items():
         fixed = base(source, weights=None, tune='global' if how == 'whole' else 'cached', **{**sizes('transfer'), 'epochs': n})
         arms[how] = dict(zip(begin, compare(fixed, store(), jobs(), weights=list(begin.values())).arms.values()))
