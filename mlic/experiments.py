@@ -192,6 +192,12 @@ def _learner(recipe, src, split, seed):
     head = 'linear' if recipe.head in systems else partial(heads[recipe.head], **_args(recipe.head_args)) # a system reads what a linear head reads
     return mlic_learner(dls, body, head, losses[recipe.loss](**_args(recipe.loss_args)), cbs=[FrozenBody()] if recipe.tune == 'frozen' else [])
 
+def _on_all(recipe):
+    "A fresh Learner that trains on all that is not test"
+    src = datasets[recipe.source](recipe)
+    fold = splits_of(recipe, src)[0]
+    return _learner(recipe, src, Split(np.sort(np.concatenate(fold[:2])), fold.valid, fold.test), recipe.seed)
+
 def _to_train(recipe, learn, store):
     "The Learner that is trained: itself, or its head on activations that all arms and folds share"
     if recipe.tune != 'cached': return learn
@@ -204,11 +210,7 @@ _lr_fields = [*_data_fields,'arch','weights','head','loss','tune','bs','head_arg
 def _lr(recipe, store):
     "The learning rate of a recipe: its own, or the finder's on all that is not test, found once and stored"
     if recipe.lr != 'find': return float(recipe.lr)
-    def find():
-        src = datasets[recipe.source](recipe)
-        fold = splits_of(recipe, src)[0]
-        learn = _learner(recipe, src, Split(np.sort(np.concatenate(fold[:2])), fold.valid, fold.test), recipe.seed)
-        return {'lr': find_lr(_to_train(recipe, learn, store), recipe.seed), **{f: getattr(recipe, f) for f in _lr_fields}}
+    def find(): return {'lr': find_lr(_to_train(recipe, _on_all(recipe), store), recipe.seed), **{f: getattr(recipe, f) for f in _lr_fields}}
     return _once(store, 'lr', _key(_identity(recipe, _lr_fields)), ['lr'], find)['lr']
 
 # %% ../nbs/40_experiments.ipynb #9920a8b8
@@ -397,16 +399,12 @@ def pretrain(
     file = Path(store)/'weights'/f'{recipe.source}_{recipe.arch}_{recipe.key}.safetensors'
     with _claim(store, f'weights_{recipe.key}'): # another process may be at it
         if file.exists(): return str(file)
-        src = datasets[recipe.source](recipe)
-        fold = splits_of(recipe, src)[0]
-        split = Split(np.sort(np.concatenate(fold[:2])), fold.valid, fold.test)
-        lr = _lr(recipe, store)
-        learn = _learner(recipe, src, split, recipe.seed)
+        lr, learn = _lr(recipe, store), _on_all(recipe)
         with learn.no_logging(), warnings.catch_warnings():
             warnings.simplefilter('ignore', UserWarning)
             fit_policy(learn, recipe.epochs, Policy(lr=lr), recipe.seed)
         state = {k: v.contiguous().cpu() for k,v in learn.model.body.net.state_dict().items()}
-        _whole(file, lambda f: f.write(save(state, metadata=dict(recipe=recipe.to_json(), lr=str(lr), images=str(len(split.train)), vocab=json.dumps(src.vocab)))))
+        _whole(file, lambda f: f.write(save(state, metadata=dict(recipe=recipe.to_json(), lr=str(lr), images=str(len(learn.dls.train_ds)), vocab=json.dumps(list(learn.dls.vocab))))))
     return str(file)
 
 # %% ../nbs/40_experiments.ipynb #c57cd3db
