@@ -6,7 +6,7 @@
 __all__ = ['MLICError', 'encode', 'decode', 'check_targs', 'Registry', 'progress']
 
 # %% ../nbs/00_core.ipynb #9c2ae1ba
-import os
+import os, time
 import numpy as np, torch
 from collections.abc import Iterable
 from multiprocessing import current_process
@@ -94,7 +94,23 @@ def progress(
     gen, # what to go through
     total=None, # how many there are; None: `len(gen)`
     show=True, # False: no bar
+    after=0, # seconds without a bar
 ): # iterable of the same
     "`gen` with a progress bar, or as it is where `show` is False or MLIC_QUIET is set, or in a worker process"
-    show = show and not os.environ.get('MLIC_QUIET') and current_process().name == 'MainProcess'
-    return progress_bar(gen, total=total, leave=False) if show else gen
+    if not show or os.environ.get('MLIC_QUIET') or current_process().name != 'MainProcess' or after and _late: return gen
+    return _after(gen, len(gen) if total is None else total, after) if after else progress_bar(gen, total=total, leave=False)
+
+_late = [] # when the late bars under way began
+
+def _after(gen, total, after):
+    "As `gen`; with a bar from the first step, but the last, that ends after `after` seconds"
+    start, bar = time.time(), None
+    _late.append(start)
+    try:
+        for i,x in enumerate(gen, 1):
+            yield x
+            if bar is None and i < total and time.time() - start > after:
+                bar = progress_bar(range(total), leave=False)
+                bar.update(0); bar.start_t = start
+            if bar is not None: bar.update(i)
+    finally: _late.remove(start)
