@@ -345,7 +345,7 @@ def _code_hash(): # of the library's own files: two versions of the code never l
 def compare(
     base:Recipe,
     store='results', # folder of results; what is there is not computed again
-    n_jobs=1, # processes; each takes whole folds. Any joblib backend (Dask, Ray) works through `joblib.parallel_config`
+    n_jobs=1, # processes, as `run` has it
     **vary # field=[values]; every combination is an arm
 ): # -> Results
     "Every combination of the varied fields, each over all folds"
@@ -353,32 +353,39 @@ def compare(
         if field not in (known := [f.name for f in dataclasses.fields(Recipe)]): raise MLICError(f"a recipe has no field {field!r}; choose from: {', '.join(known)}")
         if isinstance(values, str) or not hasattr(values, '__iter__'): raise MLICError(f"{field}={values!r}: give a list of values to compare")
     arms = {', '.join(map(str, combination)) or base.loss: dataclasses.replace(base, **dict(zip(vary, combination))) for combination in itertools.product(*vary.values())}
+    return run(arms, store, n_jobs)
+
+def run(
+    recipes, # a Recipe, or a dict name -> Recipe
+    store='results', # folder of results; what is there is not computed again
+    n_jobs=1, # processes; each takes whole folds, of any arm. Any joblib backend (Dask, Ray) works through `joblib.parallel_config`
+): # -> Results
+    "Each recipe over its folds, as an arm of its own"
+    arms = recipes if isinstance(recipes, dict) else {recipes.loss: recipes}
     for r in arms.values(): _check_tracker(r.track)
-    if n_jobs == 0: raise MLICError("n_jobs is 0; give a number of processes, or -1 for one per core")
-    store, threads = Path(store).absolute(), _threads(n_jobs)
+    threads, store = _threads(n_jobs), Path(store).absolute()
     tasks = [(r,f) for r in {r.key: r for r in arms.values()}.values() for f in range(r.folds) if not _done(store/r.key/f'fold{f}')]
-    for r,_ in tasks[:1]: datasets[r.source](r) # the data are made once
-    def work(jobs):
-        jobs = list(jobs)
-        as_they_come = get_active_backend()[0].supports_return_generator # Ray's backend gives all at the end
-        for _ in progress(Parallel(n_jobs=n_jobs, return_as='generator' if as_they_come else 'list')(jobs), len(jobs)): pass
+    for r in {_identity(r, _data_fields): r for r,_ in tasks}.values(): datasets[r.source](r) # the data are made once
     caches = {_identity(r, [*_data_fields, 'arch', 'weights', 'head', 'head_args']): r for r,_ in tasks if r.tune == 'cached'}
     for r in progress(list(caches.values())): # heads that read the same maps find the first one's store
         src = datasets[r.source](r)
         _to_train(r, _learner(r, src, splits_of(r, src)[0], r.seed), store)
     rates = {_identity(r, _lr_fields): r for r,_ in tasks if r.lr == 'find' and r.head not in systems}
-    if rates: work(delayed(_lr_job)(r, store, threads) for r in rates.values())
+    _work(n_jobs, _lr_job, [(r, store, threads) for r in rates.values()])
     for wait in (False, True): # first what no other process is at, then what it has left
-        if tasks: work(delayed(_run_fold)(r, f, store, threads, wait) for r,f in tasks)
+        _work(n_jobs, _run_fold, [(r, f, store, threads, wait) for r,f in tasks])
         tasks = [(r,f) for r,f in tasks if not _done(store/r.key/f'fold{f}')]
     return Results({name: [FoldResult(store/r.key/f'fold{f}') for f in range(r.folds)] for name,r in arms.items()})
 
-def run(recipe:Recipe, store='results', n_jobs=1):
-    "One recipe over its folds, as a comparison with one arm"
-    return compare(recipe, store, n_jobs)
+def _work(n_jobs, f, args):
+    "`f` of each of `args`, in `n_jobs` processes, with a bar"
+    if not args: return
+    as_they_come = get_active_backend()[0].supports_return_generator # Ray's backend gives all at the end
+    for _ in progress(Parallel(n_jobs=n_jobs, return_as='generator' if as_they_come else 'list')(delayed(f)(*a) for a in args), len(args)): pass
 
 def _threads(n_jobs):
     "Threads of each process: its share of the cores, but no more than this process has; None: all in this process, as it is"
+    if n_jobs == 0: raise MLICError("n_jobs is 0; give a number of processes, or -1 for one per core")
     jobs = effective_n_jobs(n_jobs)
     return None if jobs == 1 else max(1, min(torch.get_num_threads(), cpu_count()//jobs))
 
@@ -392,20 +399,33 @@ def _lr_job(recipe, store, threads):
 
 # %% ../nbs/40_experiments.ipynb #7fbff8fd
 def pretrain(
-    recipe:Recipe, # what to train and on what; all its images but the test side
+    recipes, # what to train and on what, all its images but the test side: a Recipe, or a dict name -> Recipe
     store='results',
-)->str: # path of a safetensors file for `Recipe.weights` or `backbone(weights=...)`
-    "Train a network by a recipe and keep its body's weights; found again in the store"
-    file = Path(store)/'weights'/f'{recipe.source}_{recipe.arch}_{recipe.key}.safetensors'
+    n_jobs=1, # processes; each takes whole networks
+): # path of a safetensors file for `Recipe.weights` or `backbone(weights=...)`, or a dict name -> path
+    "Train a network by each recipe and keep its body's weights; found again in the store"
+    if isinstance(recipes, Recipe): return pretrain({'': recipes}, store)['']
+    missing = {r.key: r for r in recipes.values() if not _weights_file(r, store).exists()}
+    threads = _threads(n_jobs) if len(missing) > 1 else None # a single one is trained here, with all threads
+    if threads: _work(n_jobs, _pretrain, [(r, Path(store).absolute(), threads) for r in missing.values()])
+    else:
+        for r in missing.values(): _pretrain(r, store)
+    return {name: str(_weights_file(r, store)) for name,r in recipes.items()}
+
+def _weights_file(recipe, store): return Path(store)/'weights'/f'{recipe.source}_{recipe.arch}_{recipe.key}.safetensors'
+
+def _pretrain(recipe, store, threads=None):
+    if threads: torch.set_num_threads(threads)
     with _claim(store, f'weights_{recipe.key}'): # another process may be at it
-        if file.exists(): return str(file)
+        if (file := _weights_file(recipe, store)).exists(): return
         lr, learn = _lr(recipe, store), _on_all(recipe)
-        with learn.no_logging(), warnings.catch_warnings():
+        with learn.no_logging(), learn.no_bar() if threads else contextlib.nullcontext(), warnings.catch_warnings():
             warnings.simplefilter('ignore', UserWarning)
             fit_policy(learn, recipe.epochs, Policy(lr=lr), recipe.seed)
         state = {k: v.contiguous().cpu() for k,v in learn.model.body.net.state_dict().items()}
-        _whole(file, lambda f: f.write(save(state, metadata=dict(recipe=recipe.to_json(), lr=str(lr), images=str(len(learn.dls.train_ds)), vocab=json.dumps(list(learn.dls.vocab))))))
-    return str(file)
+        facts = dict(recipe=dataclasses.asdict(recipe), lr=lr, images=len(learn.dls.train_ds), vocab=list(learn.dls.vocab))
+        _whole(file, lambda f: f.write(save(state, metadata=dict(pretrained=json.dumps(facts))))) # one entry: of several safetensors does not keep the order, and a recipe counts a weights file by its bytes
+
 
 # %% ../nbs/40_experiments.ipynb #c57cd3db
 def note_finding(
