@@ -41,11 +41,17 @@ def _prepare(logits, targs):
     s, t = logits.as_subclass(Tensor), targs.as_subclass(Tensor)
     dtype = torch.promote_types(s.dtype, torch.float32)
     s, y = s.to(dtype), t.to(dtype)
+    if not s.is_cuda and _binary(y): return s, y, None
     known = (y == 0).logical_or_(y == 1)
     if s.is_cuda: torch._assert_async((known | (y == -1)).all(), 'targs hold something else than 0, 1 and -1 (unknown)')
-    elif known.all(): known = None
-    else: check_targs(t, unknown=True, name='targs')
+    else: check_targs(y, unknown=True, name='targs') # `y`: 255 in uint8 would equal -1
     return s, y, known
+
+def _binary(y):
+    "Are all 0 or 1? Then, and only then, y - y*y is 0 everywhere (NaN and infinity give NaN)"
+    if not y.numel(): return True
+    low, high = torch.addcmul(y, y, y, value=-1).aminmax()
+    return bool(low == 0) and bool(high == 0)
 
 # %% ../nbs/10_losses.ipynb #fe9d2b8b
 class ElementLoss(MLICLoss):
@@ -66,7 +72,7 @@ def _sides(y): return y == 1, y == 0 # positives, negatives; unknown is neither
 @registry.register('bce')
 class BCELoss(ElementLoss):
     "Binary cross-entropy of each label, $-y\\log p-(1-y)\\log(1-p)$"
-    def terms(self, s, y, known): return F.binary_cross_entropy_with_logits(s, y.clamp_min(0), reduction='none')
+    def terms(self, s, y, known): return F.binary_cross_entropy_with_logits(s, y if known is None else y.clamp_min(0), reduction='none')
 
 # %% ../nbs/10_losses.ipynb #14e7a442
 def _balance(y, known, by, prevalence):
@@ -147,38 +153,40 @@ class AsymmetricLoss(ElementLoss):
 
 # %% ../nbs/10_losses.ipynb #5c557357
 class _LSEP(torch.autograd.Function):
-    "softplus(LSE over negatives of s + LSE over positives of -s) per image; the gradient is made on the way forward"
+    "log(1 + sum over pairs of exp(s_v - s_u)) per image; the gradient is made on the way forward"
     @staticmethod
     def forward(ctx, s, pos, known, sparse):
         low, tiny = torch.finfo(s.dtype).min/8, torch.finfo(s.dtype).tiny
-        e = s.masked_fill(pos if known is None else pos | ~known, low)
-        top = e.amax(1, keepdim=True)
-        e = e.sub_(top).exp_() # softmax of the negatives, before its division by n
-        n = e.sum(1, keepdim=True)
+        z = s.new_empty(len(s), s.shape[1] + 1) # the negatives, and one more column
+        z[:,:-1] = s
         if sparse: # few positives: gather them
             i, k = pos.nonzero(as_tuple=True)
             t = -s[i,k]
-            high = torch.full_like(top, low)[:,0].scatter_reduce_(0, i, t, 'amax')
-            f = (t - high[i]).exp_()
-            p = torch.zeros_like(high).index_add_(0, i, f).clamp_min_(tiny)[:,None]
-            high = high[:,None]
+            top = s.new_full((len(s),), low).scatter_reduce_(0, i, t, 'amax')
+            f = (t - top[i]).exp_()
+            p = torch.zeros_like(top).index_add_(0, i, f).clamp_min_(tiny)
+            h = top + p.log()
+            z[i,k] = low
         else:
-            f = torch.where(pos, -s, low)
-            high = f.amax(1, keepdim=True)
-            f = f.sub_(high).exp_()
-            p = f.sum(1, keepdim=True)
-        x = top + high + n.log() + p.log() # far below zero where a side is empty
-        sig = torch.sigmoid(x)
-        e.mul_(sig/n)
-        if sparse: e[i,k] = -f*(sig/p)[i,0]
-        else: e.sub_(f.mul_(sig/p))
-        ctx.save_for_backward(e)
-        return F.softplus(x)[:,0]
+            t = torch.where(pos, -s, low)
+            h, f = t.logsumexp(1), t.softmax(1)
+            z[:,:-1].masked_fill_(pos, low)
+        if known is not None: z[:,:-1].masked_fill_(~known, low)
+        z[:,-1] = -h # h: LSE over positives of -s; far below zero where there is none
+        top = z.amax(1)
+        z = torch.softmax(z, 1, out=z if sparse else None)
+        g, rest = z[:,:-1], z[:,-1]
+        total = g.sum(1)
+        loss = torch.where(rest < tiny, h + top - z.amax(1).log(), (total/rest).log1p())
+        if sparse: g[i,k] = f*(-total/p)[i]
+        else: g.sub_(f*total[:,None])
+        ctx.save_for_backward(g)
+        return loss
     @staticmethod
     @once_differentiable
     def backward(ctx, grad): return ctx.saved_tensors[0]*grad[:,None], None, None, None
 
-def _lsep(s, y, known): return _LSEP.apply(s, y == 1, known, not s.is_cuda)
+def _lsep(s, y, known): return _LSEP.apply(s, y.bool() if known is None else y == 1, known, not s.is_cuda)
 
 def lsep(
     logits:Tensor, # (N,K)
@@ -295,4 +303,8 @@ class SoftF1Loss(MLICLoss):
         if known is not None: p = p*known
         total = lambda x: x.sum(0) if self.average == 'macro' else x.sum()
         return 1 - 2*total(p*y)/(total(p) + total(y)).clamp_min(torch.finfo(p.dtype).tiny)
-    def reduce(self, x, known): return x if self.reduction == 'none' else getattr(x, self.reduction)()
+    def reduce(self, x, known):
+        if known is None: return x if self.reduction == 'none' else getattr(x, self.reduction)()
+        some = known.any(0) if self.average == 'macro' else known.any() # of the others nothing is known: no loss
+        x = x*some
+        return x if self.reduction == 'none' else x.sum() if self.reduction == 'sum' else x.sum()/some.sum().clamp_min(1)
