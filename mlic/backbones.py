@@ -26,7 +26,10 @@ class Body(nn.Module):
     def __init__(self, net):
         super().__init__()
         self.net, self.stages = net, [Stage(*s) for s in zip(net.feature_info.channels(), net.feature_info.reduction())]
-    def forward(self, x): return self.net(x) # (N,C,H,W) -> list of (N, channels, H/stride, W/stride)
+        self.channels_last = getattr(net, 'output_fmt', None) == 'NHWC' # Swin and its like
+    def forward(self, x): # (N,C,H,W) -> list of (N, channels, H/stride, W/stride)
+        maps = self.net(x)
+        return [m.permute(0,3,1,2) for m in maps] if self.channels_last else maps
 
 # %% ../nbs/21_backbones.ipynb #23001759
 aliases = dict(seresnet='legacy_seresnet18', darknet='darknet17')
@@ -43,17 +46,19 @@ def backbone(
     try: net = make(False)
     except (RuntimeError, AssertionError, AttributeError) as e: raise MLICError(f"backbone {name!r} gives no feature maps ({e}); take a convolutional one") from e
     if weights == 'imagenet':
+        if not (url := _url(net.pretrained_cfg)): raise MLICError(f"timm has no ImageNet weights of {name!r}; give the path of a file, weights='weights/{arch}.safetensors', or take another backbone")
         if in_chans != 3: _say_adapted(arch, 3, in_chans)
         try: net = make(True)
         except Exception as e: # whatever a download can die of
-            raise MLICError(f"the ImageNet weights of {name!r} cannot be downloaded ({type(e).__name__}); fetch {_where(arch)} on a machine with a network and give its path: weights='.../{arch}.safetensors'") from e
+            file = f'{arch}.safetensors' if url.endswith('/model.safetensors') else url.split('/')[-1]
+            raise MLICError(f"the ImageNet weights of {name!r} cannot be downloaded ({type(e).__name__}); fetch {url} on a machine with a network, put it at weights/{file} and give this path: weights='weights/{file}'") from e
     elif weights is not None: _load(net, arch, Path(weights), in_chans)
     return Body(net)
 
-def _where(arch):
-    cfg = timm.get_pretrained_cfg(arch)
-    if cfg is None or not cfg.has_weights: return f'any weights of {arch} (timm has none)'
-    return f'https://huggingface.co/{cfg.hf_hub_id}/resolve/main/model.safetensors' if cfg.hf_hub_id else cfg.url
+def _url(cfg): # where timm would look
+    return f"https://huggingface.co/{cfg['hf_hub_id']}/resolve/main/{cfg.get('hf_hub_filename') or 'model.safetensors'}" if cfg.get('hf_hub_id') else cfg.get('url')
+
+def _say_adapted(arch, have, want): warnings.warn(f"{arch}: the first layer's weights, for {have} channels, were adapted to {want}")
 
 # %% ../nbs/21_backbones.ipynb #13383f7d
 def read_weights(
@@ -72,35 +77,36 @@ def read_weights(
     return state
 
 # %% ../nbs/21_backbones.ipynb #fde30a42
-def _plain(state):
-    "The state dict without prefixes that all keys share (module., densenet121., ...) and with today's DenseNet names"
+def _bare(state):
+    "The state dict without prefixes that all its keys share: module., densenet121., and the model. or body. in which timm wraps some networks"
     while len(first := {k.split('.')[0] for k in state}) == 1 and all('.' in k for k in state) and first != {'features'}: state = {k.split('.', 1)[1]: v for k,v in state.items()}
-    return {re.sub(r'\b(norm|conv)\.([12])\.', r'\1\2.', k): v for k,v in state.items()}
-
-def _say_adapted(arch, have, want): warnings.warn(f"{arch}: the first layer's weights, for {have} channels, were adapted to {want}")
+    return state
 
 def _flat(k): return k.replace('.', '_') # timm flattens nested names of a features-only network
 
+def _today(k): return re.sub(r'\b(norm|conv)\.([12])\.', r'\1\2.', k) # DenseNet's names of 2017
+
 def _load(net, arch, path, in_chans):
     "Put a file's weights into `net`; what is missing, unknown or of another shape is listed"
-    state, want = _plain(read_weights(path)), net.state_dict()
-    name = {_flat(k): k for k in want}
+    state, want = _bare(read_weights(path)), net.state_dict()
+    name = {_flat(b): k for b,k in zip(_bare(want), want)}
     full = timm.create_model(arch, pretrained=False)
-    top = _flat(full.pretrained_cfg.get('classifier') or full.default_cfg['classifier'])
     above = {_flat(k) for k in full.state_dict()} - set(name)
+    top = full.pretrained_cfg.get('classifier') or () # a name, or several
+    top = tuple(f'{_flat(t)}_' for t in ((top,) if isinstance(top, str) else top))
     found, unknown, unused = {}, [], []
     for k,v in state.items():
+        if _flat(k) not in name and _flat(k) not in above: k = _today(k)
         if _flat(k) in name: found[name[_flat(k)]] = v
-        else: (unused if _flat(k) in above or _flat(k).startswith(top + '_') else unknown).append(k)
-    stem = next(k for k,v in want.items() if v.ndim == 4)
-    if stem in found and found[stem].shape[1] != in_chans:
-        if found[stem].shape[1] == 3: found[stem] = adapt_input_conv(in_chans, found[stem])
-        elif found[stem].shape[1] == 1: found[stem] = found[stem].repeat(1, in_chans, 1, 1)/in_chans # sees the mean of the channels
-        if found[stem].shape[1] == in_chans: _say_adapted(arch, state[next(k for k in state if _flat(k) == _flat(stem))].shape[1], in_chans)
-    missing = [k for k in want if k not in found and not k.endswith('num_batches_tracked')]
-    shape = [f'{k} {tuple(v.shape)} instead of {tuple(want[k].shape)}' for k,v in found.items() if v.shape != want[k].shape]
-    if missing or unknown or shape:
-        few = lambda what, l: f"; {len(l)} {what}: {', '.join(l[:6])}{', ...' if len(l) > 6 else ''}" if l else ''
-        raise MLICError(f"{path} does not fit {arch}" + few('missing', missing) + few('unknown', unknown) + few('of another shape', shape))
+        else: (unused if _flat(k) in above or _flat(k).startswith(top) else unknown).append(k)
+    stem = next((f'{n}.weight' for n,m in net.named_modules() if isinstance(m, nn.Conv2d)), None)
+    have = found[stem].shape[1] if stem in found else in_chans
+    if have != in_chans and have in (1,3):
+        found[stem] = adapt_input_conv(in_chans, found[stem]) if have == 3 else found[stem].repeat(1, in_chans, 1, 1)/in_chans # sees the mean of the channels
+        _say_adapted(arch, have, in_chans)
+    few = lambda l: f"{', '.join(l[:6])}{', ...' if len(l) > 6 else ''}"
+    wrong = dict(missing=[k for k in want if k not in found and not k.endswith('num_batches_tracked')], unknown=unknown)
+    wrong['of another shape'] = [f'{k} {tuple(v.shape)} instead of {tuple(want[k].shape)}' for k,v in found.items() if v.shape != want[k].shape]
+    if any(wrong.values()): raise MLICError(f'{path} does not fit {arch}' + ''.join(f'; {len(l)} {what}: {few(l)}' for what,l in wrong.items() if l))
     net.load_state_dict({**want, **found})
-    if unused: warnings.warn(f"{path}: {len(unused)} tensors above the feature maps are not used: {', '.join(unused[:6])}")
+    if unused: warnings.warn(f'{path}: {len(unused)} tensors above the feature maps are not used: {few(unused)}')
