@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from pathlib import Path
 from sklearn.metrics import roc_auc_score
 from .core import MLICError
-from .experiments import Recipe, note_finding, pretrain, run # floor: the protocol is made of recipes
+from .experiments import Recipe, _claim, _write_text, note_finding, pretrain, run # floor: the protocol is made of recipes
 from .report import Results # floor: and what they give
 from .thresholds import cross_fit
 
@@ -200,6 +200,8 @@ def conclude(
     note_finding(store(), chapter, question, finding)
     if profile() != 'default': return
     file = Path(folder)/'findings.json'
-    found = json.loads(file.read_text(encoding='utf-8')) if file.exists() else {}
-    found[chapter] = dict(question=question, finding=finding)
-    file.write_text(json.dumps(dict(sorted(found.items())), indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+    with _claim(store(), 'findings'): # two chapters may run at once
+        found = json.loads(file.read_text(encoding='utf-8')) if file.exists() else {}
+        found[chapter] = dict(question=question, finding=finding)
+        _write_text(file, json.dumps(dict(sorted(found.items())), indent=1, ensure_ascii=False) + '\n')
+
