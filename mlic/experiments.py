@@ -210,7 +210,9 @@ _lr_fields = [*_data_fields,'arch','weights','head','loss','tune','bs','head_arg
 def _lr(recipe, store):
     "The learning rate of a recipe: its own, or the finder's on all that is not test, found once and stored"
     if recipe.lr != 'find': return float(recipe.lr)
-    def find(): return {'lr': find_lr(_to_train(recipe, _on_all(recipe), store), recipe.seed), **{f: getattr(recipe, f) for f in _lr_fields}}
+    def find():
+        learn = _to_train(recipe, _on_all(recipe), store)
+        with learn.no_bar(): return {'lr': find_lr(learn, recipe.seed), **{f: getattr(recipe, f) for f in _lr_fields}}
     return _once(store, 'lr', _key(_identity(recipe, _lr_fields)), ['lr'], find)['lr']
 
 # %% ../nbs/40_experiments.ipynb #9920a8b8

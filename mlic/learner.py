@@ -163,7 +163,7 @@ def find_lr(
     alone = hasattr(learn.dls.train, 'store') or any(isinstance(cb, FrozenBody) for cb in learn.cbs) # on stored activations, or beside a frozen body
     set_seed(seed, reproducible=True); learn.dls.train.rng.seed(seed)
     path = learn.path
-    with tempfile.TemporaryDirectory() as d, learn.no_bar(), learn.no_logging():
+    with tempfile.TemporaryDirectory() as d, learn.no_logging():
         learn.path = Path(d) # the finder keeps the weights in a file
         try: found = learn.lr_find(num_it=num_it, show_plot=False, suggest_funcs=(valley, minimum))
         except IndexError: return learn.recorder.lrs[int(np.nanargmin(learn.recorder.losses))]/10 # fastai drops the first and last batches, and had none left
