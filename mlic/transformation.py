@@ -11,11 +11,11 @@ import math, warnings
 import numpy as np, scipy.sparse as sp
 from itertools import combinations
 from joblib import Parallel, delayed
+from joblib.parallel import get_active_backend
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
-from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
@@ -24,7 +24,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 from fastai.learner import Learner
 from torch import nn
-from .core import MLICError, Registry
+from .core import MLICError, Registry, progress
 from .caching import cache_activations # floor: the features come from the store that all heads share
 from .heads import MLICModel
 
@@ -88,15 +88,22 @@ class _MultiLabel(ClassifierMixin, BaseEstimator):
         "Labels whose score is above ½"
         return (self.predict_proba(X) > .5).astype(self.dtype_)
 
+def _each(jobs, total, n_jobs):
+    "What `jobs` give, in order, computed in `n_jobs` processes, with a bar"
+    as_they_come = get_active_backend()[0].supports_return_generator # Ray's backend gives all at the end
+    return list(progress(Parallel(n_jobs, return_as='generator' if as_they_come else 'list')(jobs), total, after=2))
+
+def _beside(X, more): return sp.hstack([X, more], format='csr') if sp.issparse(X) else np.hstack([X, more])
+
 # %% ../nbs/36_transformation.ipynb #3948bb57
 class BinaryRelevance(_MultiLabel):
-    "One classifier per label (scikit-learn's MultiOutputClassifier; labels that are constant in training stay so)"
+    "One classifier per label; labels that are constant in training stay so"
     def __init__(self,
         base=None, # scikit-learn classifier with predict_proba; None: `default_base()`
         n_jobs=None, # processes, over labels
     ): self.base, self.n_jobs = base, n_jobs
-    def _fit(self, X, Y, base): self.model_ = MultiOutputClassifier(_OneLabel(base), n_jobs=self.n_jobs).fit(X, Y)
-    def _proba(self, X): return np.stack([p[:,1] for p in self.model_.predict_proba(X)], 1)
+    def _fit(self, X, Y, base): self.models_ = _each((delayed(_OneLabel(base).fit)(X, y) for y in Y.T), Y.shape[1], self.n_jobs)
+    def _proba(self, X): return np.stack([m.predict_proba(X)[:,1] for m in self.models_], 1)
 
 # %% ../nbs/36_transformation.ipynb #82e00b95
 def label_mutual_information(
@@ -125,7 +132,7 @@ def dependence_order(
     return order
 
 class ClassifierChains(_MultiLabel):
-    "A chain of classifiers (Read 2011; scikit-learn's ClassifierChain)"
+    "A chain of classifiers (Read 2011)"
     def __init__(self,
         base=None, # scikit-learn classifier with predict_proba; None: `default_base()`
         order='random', # 'random', 'dependence' or a list of label numbers
@@ -138,8 +145,12 @@ class ClassifierChains(_MultiLabel):
             order = list(check_random_state(self.random_state).permutation(K)) if order == 'random' else dependence_order(Y)
         elif sorted(order) != list(range(K)): raise MLICError(f"order is {list(order)}; it must hold each of 0..{K-1} once")
         self.order_ = [int(k) for k in order]
-        self.model_ = ClassifierChain(_OneLabel(base), order=self.order_).fit(X, Y)
-    def _proba(self, X): return self.model_.predict_proba(X)
+        self.models_, XY, D = [], _beside(X, Y[:,self.order_]), X.shape[1]
+        for i,k in enumerate(progress(self.order_, after=2)): self.models_.append(_OneLabel(base).fit(XY[:,:D+i], Y[:,k]))
+    def _proba(self, X):
+        out = np.zeros((X.shape[0], self.n_labels_))
+        for i,(k,m) in enumerate(zip(self.order_, self.models_)): out[:,k] = m.predict_proba(_beside(X, (out[:,self.order_[:i]] > .5).astype(float)))[:,1]
+        return out
 
 # %% ../nbs/36_transformation.ipynb #dab96143
 class EnsembleClassifierChains(_MultiLabel):
@@ -157,7 +168,7 @@ class EnsembleClassifierChains(_MultiLabel):
         def one(seed):
             rows = np.random.RandomState(seed).permutation(len(Y))[:max(1, round(self.subsample*len(Y)))]
             return ClassifierChains(base, random_state=seed).fit(X[rows], Y[rows])
-        self.chains_ = Parallel(self.n_jobs)(delayed(one)(int(s)) for s in seeds)
+        self.chains_ = _each((delayed(one)(int(s)) for s in seeds), self.n, self.n_jobs)
     def _proba(self, X): return np.mean([c._proba(X) for c in self.chains_], 0)
 
 # %% ../nbs/36_transformation.ipynb #28f9f4d5
@@ -215,7 +226,7 @@ class RAkEL(_MultiLabel):
         k = min(self.k, K)
         if self.overlapping: self.subsets_ = _subsets(K, k, 2*K if self.m is None else self.m, rng)
         else: self.subsets_ = [tuple(sorted(p.tolist())) for p in np.split(rng.permutation(K), range(k, K, k))]
-        self.members_ = Parallel(self.n_jobs)(delayed(LabelPowerset(base).fit)(X, Y[:,list(s)]) for s in self.subsets_)
+        self.members_ = _each((delayed(LabelPowerset(base).fit)(X, Y[:,list(s)]) for s in self.subsets_), len(self.subsets_), self.n_jobs)
         self.seats_ = np.bincount([j for s in self.subsets_ for j in s], minlength=K)
         self.frequency_ = Y.mean(0)
         if (self.seats_ == 0).any(): warnings.warn(f"RAkEL: labels {np.flatnonzero(self.seats_ == 0).tolist()} are in no subset and get their training frequency; raise m (now {len(self.subsets_)})")
@@ -237,11 +248,11 @@ class StackedBR(_MultiLabel):
         if len(Y) < self.cv: raise MLICError(f"{len(Y)} images cannot be cut into cv={self.cv} parts")
         one = lambda X, Y: BinaryRelevance(base, self.n_jobs).fit(X, Y)
         first = np.zeros(Y.shape)
-        for a,b in KFold(self.cv, shuffle=True, random_state=check_random_state(self.random_state).randint(2**31-1)).split(Y): first[b] = one(X[a], Y[a])._proba(X[b])
+        parts = KFold(self.cv, shuffle=True, random_state=check_random_state(self.random_state).randint(2**31-1)).split(Y)
+        for a,b in progress(parts, self.cv, after=2): first[b] = one(X[a], Y[a])._proba(X[b])
         self.first_ = one(X, Y)
-        self.second_ = one(self._both(X, first), Y)
-    def _both(self, X, scores): return sp.hstack([X, scores], format='csr') if sp.issparse(X) else np.hstack([X, scores])
-    def _proba(self, X): return self.second_._proba(self._both(X, self.first_._proba(X)))
+        self.second_ = one(_beside(X, first), Y)
+    def _proba(self, X): return self.second_._proba(_beside(X, self.first_._proba(X)))
 
 # %% ../nbs/36_transformation.ipynb #69e6f385
 class MLkNN(_MultiLabel):
@@ -257,7 +268,7 @@ class MLkNN(_MultiLabel):
         if self.k < 1 or self.s <= 0: raise MLICError(f"k={self.k}, s={self.s}: both must be positive")
         self.neighbors_ = NearestNeighbors(n_neighbors=self.k, metric=self.metric, algorithm='brute', n_jobs=self.n_jobs).fit(X)
         self.Y_, N, K, s = Y, *Y.shape, self.s
-        j = self._counts(self.neighbors_.kneighbors(return_distance=False)) # without the image itself
+        j = self._counts(X, itself=True)
         c = np.zeros((2, self.k+1, K))
         for v in range(self.k+1):
             at = j == v
@@ -265,11 +276,18 @@ class MLkNN(_MultiLabel):
         prior = (s + Y.sum(0))/(2*s + N)
         like = (s + c)/(s*(self.k+1) + c.sum(1, keepdims=True))
         self.posterior_ = prior*like[1]/(prior*like[1] + (1-prior)*like[0]) # (k+1,K)
-    def _counts(self, idx):
-        out = np.zeros((len(idx), self.n_labels_), np.intp)
-        for i in idx.T: out += self.Y_[i]
+    def _counts(self, X, itself=False):
+        "(N,K) how many of each image's neighbours have each label; `itself`: X is the training images, none its own neighbour"
+        out = np.zeros((X.shape[0], self.n_labels_), np.intp)
+        for a in progress(range(0, len(out), 4096), after=2):
+            idx = self.neighbors_.kneighbors(X[a:a+4096], self.k + itself, return_distance=False)
+            if itself:
+                others = idx != np.arange(a, a+len(idx))[:,None]
+                others[others.all(1),0] = False # so many images are the same that it is not among the nearest itself
+                idx = idx[others].reshape(-1, self.k)
+            for i in idx.T: out[a:a+len(idx)] += self.Y_[i]
         return out
-    def _proba(self, X): return self.posterior_[self._counts(self.neighbors_.kneighbors(X, return_distance=False)), np.arange(self.n_labels_)]
+    def _proba(self, X): return self.posterior_[self._counts(X), np.arange(self.n_labels_)]
 
 # %% ../nbs/36_transformation.ipynb #5c1e7a11
 registry = Registry('system') # name -> maker of an estimator from a seed and its options
