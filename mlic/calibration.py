@@ -12,7 +12,7 @@ from scipy.special import expit
 from sklearn.base import BaseEstimator
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
-from .core import MLICError
+from .core import MLICError, progress
 from .metrics import _host, _inputs
 
 # %% ../nbs/34_calibration.ipynb #60181c4b
@@ -29,8 +29,10 @@ class Temperature(BaseEstimator):
         logits, targs = _float64(logits, targs)
         s, y = logits[targs >= 0], targs[targs >= 0]
         if not len(s): raise MLICError("no known target to fit a temperature on")
-        loss = lambda a: (np.logaddexp(0, np.exp(a)*s) - y*np.exp(a)*s).mean()
+        step = iter(progress(range(30), after=2)) # about as many as it takes
+        def loss(a): next(step, None); return (np.logaddexp(0, np.exp(a)*s) - y*np.exp(a)*s).mean()
         self.temperature_ = float(np.exp(-minimize_scalar(loss, bounds=(-7,7), method='bounded').x))
+        for _ in step: pass # the bar goes
         return self
     def predict_proba(self, logits)->np.ndarray: return expit(_float64(logits)/self.temperature_) # (N,K)
 
@@ -38,7 +40,7 @@ class _PerLabel(BaseEstimator):
     "A calibrator per label; a label whose known targets are all equal gets their constant"
     def fit(self, logits, targs):
         logits, targs = _float64(logits, targs)
-        self.models_ = [self._one(s[y >= 0], y[y >= 0]) for s,y in zip(logits.T, targs.T)]
+        self.models_ = list(progress((self._one(s[y >= 0], y[y >= 0]) for s,y in zip(logits.T, targs.T)), targs.shape[1], after=2))
         return self
     def predict_proba(self, logits):
         logits = _float64(logits)
@@ -85,7 +87,7 @@ def expected_f1_thresholds(
     "The cut of each label that maximises 2 sum(p above)/(number above + sum(p))"
     probs = _float64(probs, name='probs')
     cuts, values = np.full(probs.shape[1], np.inf), np.full(probs.shape[1], np.nan)
-    for k,p in enumerate(-np.sort(-probs, 0).T):
+    for k,p in enumerate(progress(-np.sort(-probs, 0).T, after=2)):
         if not p.sum() > 0: continue
         ends = np.flatnonzero(np.r_[p[1:] != p[:-1], True])
         v = 2*np.cumsum(p)[ends]/(ends + 1 + p.sum())

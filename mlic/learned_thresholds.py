@@ -9,7 +9,7 @@ __all__ = ['ThresholdNet', 'LabelCountNet', 'ThresholdHead', 'CountLoss', 'Label
 import numpy as np, torch
 from torch import nn
 from torch.nn import functional as F
-from .core import MLICError
+from .core import MLICError, progress
 from .heads import Head, registry
 from .losses import BCELoss
 from .metrics import _inputs
@@ -31,7 +31,7 @@ def _train(x, n_out, loss, hidden, epochs, lr, seed):
         net = _network(x.shape[1], n_out, hidden).to(x.device)
     mean, std = x.mean(0), x.std(0, unbiased=False).clamp(min=1e-6)
     opt = torch.optim.Adam(net.parameters(), lr=lr)
-    for _ in range(epochs):
+    for _ in progress(range(epochs), after=2):
         opt.zero_grad(); loss(net((x - mean)/std)).backward(); opt.step()
     return lambda x: net((x - mean)/std).detach()
 

@@ -11,7 +11,7 @@ __all__ = ['metrics', 'fbeta', 'jaccard', 'youden', 'balanced_accuracy', 'precis
 import numpy as np, torch
 from torch.nn import functional as F
 from sklearn.base import BaseEstimator, clone
-from .core import MLICError
+from .core import MLICError, progress
 from .metrics import _apart, _columns, _host, _inputs, f1
 
 # %% ../nbs/32_thresholds.ipynb #8c51c082
@@ -90,7 +90,7 @@ def best_thresholds(
         step = max(1, 20_000_000//(len(scores)+1)) # labels at a time, to bound the memory
         return tuple(_host(torch.cat(x)) for x in zip(*(_best(scores[:,a:a+step], targs[:,a:a+step], value) for a in range(0, max(K,1), step))))
     best, at = np.full(K, np.inf), np.full(K, np.nan)
-    for k,(s,y) in enumerate(_columns(scores, targs)):
+    for k,(s,y) in enumerate(progress(_columns(scores, targs), K, after=2)):
         pos, neg = _apart(s, y)
         if not len(pos): continue
         high, low, tp, fp = _cuts(pos, neg, every=callable(metric))
@@ -131,7 +131,7 @@ def _chooser(scores, targs, w):
             i = torch.where(cut, w*tp - lam*(tp + fp), -torch.inf).argmax(0, keepdim=True)
             return [_host(x.gather(0, i)[0]) for x in (t, tp, fp)]
         return f
-    cuts = [_cuts(*_apart(s, y)) for s,y in _columns(scores, targs)]
+    cuts = list(progress((_cuts(*_apart(s, y)) for s,y in _columns(scores, targs)), scores.shape[1], after=2))
     def f(lam):
         at = [int(np.argmax(w*tp - lam*(tp + fp))) for _,_,tp,fp in cuts]
         high, low, tp, fp = np.array([[x[i] for x in c] for c,i in zip(cuts, at)]).reshape(-1,4).T
@@ -175,7 +175,7 @@ def best_examples(
     rng = np.random.default_rng(seed)
     cuts = [c[ok] for c,ok in zip(cut_at, cut)]
     starts += [torch.stack([c[int(rng.integers(len(c)))] for c in cuts]) for _ in range(restarts)]
-    return max((ascend(t) for t in starts), key=lambda r: r[1])
+    return max(progress(map(ascend, starts), len(starts), after=2), key=lambda r: r[1])
 
 # %% ../nbs/32_thresholds.ipynb #cb8bb1fe
 def _above(scores, thresholds):
@@ -245,7 +245,7 @@ class GridThresholds(_Thresholder):
     def fit(self, scores, targs):
         scores, targs = (_host(x) for x in _inputs(scores, targs, 'scores'))
         self.thresholds_, self.values_ = np.full(scores.shape[1], np.inf), np.full(scores.shape[1], np.nan)
-        for k,(s,y) in enumerate(_columns(scores, targs)):
+        for k,(s,y) in enumerate(progress(_columns(scores, targs), scores.shape[1], after=2)):
             pos, neg = _apart(s, y)
             if not len(pos): continue
             t = _between(*_cuts(pos, neg)[:2])
@@ -267,5 +267,5 @@ def cross_fit(
     folds, out = np.asarray(folds), np.zeros(scores.shape, np.uint8)
     if len(folds) != len(scores): raise MLICError(f"folds has {len(folds)} entries for {len(scores)} images")
     if len(np.unique(folds)) < 2: raise MLICError("cross_fit needs at least two folds")
-    for f in np.unique(folds): out[folds == f] = clone(estimator).fit(scores[folds != f], targs[folds != f]).predict(scores[folds == f])
+    for f in progress(np.unique(folds), after=2): out[folds == f] = clone(estimator).fit(scores[folds != f], targs[folds != f]).predict(scores[folds == f])
     return out
