@@ -148,14 +148,15 @@ def _rank_metric(probs, targs, average, which):
 # %% ../nbs/11_metrics.ipynb #494013cb
 def _image_scores(probs, targs, chunk=4_000_000):
     "Of each image (N,): ap, auc, ranking (loss), depth (coverage), top (is the first label right); NaN where undefined"
-    if not isinstance(probs, np.ndarray): return _image_scores_torch(probs, targs)
     N, K = probs.shape
+    if not K: return dict.fromkeys(('ap','auc','ranking','depth','top'), np.full(N, np.nan))
+    if not isinstance(probs, np.ndarray): return _image_scores_torch(probs, targs)
     pos, neg = targs == 1, targs == 0
     P, M = pos.sum(1), neg.sum(1)
     i, u = pos.nonzero()
     prec, less, lesseq, depth = (np.empty(len(i)) for _ in range(4))
-    for a in range(0, len(i), max(1, chunk//max(K,1))):
-        part = slice(a, a + max(1, chunk//max(K,1)))
+    for a in range(0, len(i), max(1, chunk//K)):
+        part = slice(a, a + max(1, chunk//K))
         rows, s = probs[i[part]], probs[i[part],u[part]][:,None]
         ge, gt = rows >= s, rows > s
         tp = np.count_nonzero(ge & pos[i[part]], 1)
@@ -164,9 +165,9 @@ def _image_scores(probs, targs, chunk=4_000_000):
     total = lambda w: np.bincount(i, w, N)
     deepest = np.zeros(N); np.maximum.at(deepest, i, depth)
     known = targs >= 0
-    first = np.where(known, probs, -np.inf).argmax(1) if K else np.zeros(N, int)
-    first = np.where(known[np.arange(N),first], first, known.argmax(1)) if K else first # all known ones are -inf
-    top = pos[np.arange(N),first].astype(float) if K else np.zeros(N)
+    first = np.where(known, probs, -np.inf).argmax(1)
+    first = np.where(known[np.arange(N),first], first, known.argmax(1)) # all known ones are -inf
+    top = pos[np.arange(N),first].astype(float)
     return dict(ap=_ratio(total(prec), P), auc=1 - _ratio(total(lesseq + less)/2, P*M), ranking=_ratio(total(lesseq), P*M), depth=np.where(P, deepest, np.nan), top=np.where(P, top, np.nan))
 
 def _image_scores_torch(probs, targs):
@@ -174,7 +175,7 @@ def _image_scores_torch(probs, targs):
     pos, neg = targs == 1, targs == 0
     i, u = pos.nonzero(as_tuple=True)
     cols = {k: torch.empty(len(i), dtype=torch.float64, device=probs.device) for k in ('tp','ge','gt')}
-    step = max(1, 4_000_000//max(probs.shape[1], 1))
+    step = max(1, 4_000_000//probs.shape[1])
     for a in range(0, len(i), step):
         part = slice(a, a + step)
         rows, s = probs[i[part]], probs[i[part],u[part]][:,None]
@@ -240,7 +241,7 @@ def per_label(
 
 # %% ../nbs/11_metrics.ipynb #a0a8f518
 class Interval(NamedTuple):
-    "A metric and the bootstrap's percentile interval"
+    "A metric and its bootstrap interval"
     estimate:float
     low:float
     high:float
@@ -268,17 +269,25 @@ def ci(
     seed=0,
     **kwargs # to `metric`: average, thresh
 )->Interval: # NaN resamples (a label lost its positives) leave that label out of that resample's mean
-    "Bootstrap confidence interval (Efron 1979) over images or over whole groups; runs on the host, where a tensor of the GPU is copied once"
+    "Basic bootstrap interval (Davison 1997, eq. 5.6) over images or over whole groups, of shares on the arcsine scale; runs on the host, where a tensor of the GPU is copied once"
     probs, targs = _inputs(_host(probs), _host(targs))
     fast = _weighted(metric, probs, targs, **kwargs)
     values = []
     for W in resamples(len(probs), n, groups, seed):
         if fast: values += list(fast(W))
         else: values += [metric(probs[r], targs[r], **kwargs) for r in (np.repeat(np.arange(len(w)), w) for w in W)]
-    values = np.array(values, dtype=float)
+    estimate = float(metric(probs, targs, **kwargs))
+    return Interval(estimate, *_reflected(estimate, np.array(values, dtype=float), level, metric in _shares))
+
+_shares = f1, average_precision, roc_auc, hamming, exact_match, ranking_loss, one_error # what lies between 0 and 1
+
+def _reflected(estimate, values, level, share):
+    "(low, high): the quantiles of the resamples, reflected at the estimate"
     values = values[~np.isnan(values)]
-    low, high = np.quantile(values, [(1-level)/2, (1+level)/2]) if len(values) else (np.nan, np.nan)
-    return Interval(float(metric(probs, targs, **kwargs)), float(low), float(high))
+    if not len(values): return np.nan, np.nan
+    to = (lambda x: np.arcsin(np.sqrt(np.clip(x, 0, 1)))) if share else (lambda x: x)
+    low, high = 2*to(estimate) - np.quantile(to(values), [(1+level)/2, (1-level)/2])
+    return tuple(float(np.sin(np.clip(x, 0, np.pi/2))**2 if share else x) for x in (low, high))
 
 # %% ../nbs/11_metrics.ipynb #a3f9cdf6
 def _weighted(metric, probs, targs, average='macro', thresh=.5, **_):
