@@ -315,7 +315,7 @@ def plot_by_group(self:MultiLabelInterpretation, by, ax=None, **kwargs)->plt.Axe
     "The groups of `by_group` with their intervals; one that is too small is named and has no point"
     d = self.by_group(by, **kwargs)
     if ax is None: ax = plt.subplots(figsize=(5, .9 + .35*len(d)), layout='constrained')[1]
-    ax.errorbar(d.estimate, range(len(d)), xerr=[d.estimate - d.low, d.high - d.estimate], fmt='o', color=_colours[0], capsize=3)
+    ax.errorbar(d.estimate, range(len(d)), xerr=np.clip([d.estimate - d.low, d.high - d.estimate], 0, None), fmt='o', color=_colours[0], capsize=3)
     ax.set(yticks=range(len(d)), yticklabels=[f"{g} ({r.images:.0f} images{', too few' if np.isnan(r.estimate) else ''})" for g,r in d.iterrows()], ylim=(len(d)-.5, -.5),
            xlabel=f"{kwargs.get('metric', roc_auc).__name__}, {kwargs.get('label') or f'mean of {d.labels.iloc[0]} labels'}")
     return ax
