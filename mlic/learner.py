@@ -15,7 +15,7 @@ from statistics import median
 from fastcore.basics import noop
 from fastai.callback.core import Callback
 from fastai.callback.progress import ProgressCallback
-from fastai.callback.schedule import fit_one_cycle, lr_find, minimum, valley
+from fastai.callback.schedule import ParamScheduler, SchedCos, lr_find, minimum, valley
 from fastai.learner import Learner
 from fastai.optimizer import Optimizer
 from fastai.torch_core import get_model, params, set_seed
@@ -181,6 +181,16 @@ def _put_back(learn):
     if learn.opt: learn.opt.zero_grad() # of the step that was not finished
     learn._end_cleanup()
 
+# %% ../nbs/30_learner.ipynb #6b0c41d2
+def _cosines(pct, start, middle, end):
+    "fastai's `combined_cos`, to the last digit, without a tensor for each number"
+    at = np.cumsum(np.float32([0, pct, 1 - pct]), dtype=np.float32)
+    parts = SchedCos(start, middle), SchedCos(middle, end)
+    def rate(pos):
+        pos, i = np.float32(pos), int(np.float32(pos) >= at[1])
+        return parts[i](float((pos - at[i])/(at[i+1] - at[i])))
+    return rate
+
 # %% ../nbs/30_learner.ipynb #4102b8de
 def fit_policy(
     learn:Learner,
@@ -195,7 +205,11 @@ def fit_policy(
     if seed is not None: set_seed(seed, reproducible=True); learn.dls.train.rng.seed(seed)
     try:
         with learn.added_cbs([history, *cbs]), _ending_well(learn, history):
-            learn.fit_one_cycle(epochs, lr_max=lr, div=policy.div, div_final=policy.div_final, pct_start=policy.pct_start, wd=policy.wd, moms=policy.moms)
+            if learn.opt is None: learn.create_opt()
+            learn.opt.set_hyper('lr', lr)
+            rates = np.array([h['lr'] for h in learn.opt.hypers]) # one for each parameter group
+            cycle = dict(lr=_cosines(policy.pct_start, rates/policy.div, rates, rates/policy.div_final), mom=_cosines(policy.pct_start, *policy.moms))
+            learn.fit(epochs, cbs=ParamScheduler(cycle), wd=policy.wd)
     finally: learn.history = history
     return history
 @contextmanager
