@@ -6,13 +6,17 @@
 __all__ = ['ActivationStore', 'cache_activations', 'fine_tune_cached', 'stores', 'prune']
 
 # %% ../nbs/31_caching.ipynb #88fa8579
-import errno, hashlib, json, os, queue, shutil, tempfile, threading, time, zlib
+import errno, hashlib, json, os, shutil, threading, time, zlib
 import numpy as np, torch, torch.distributed as dist
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
+from uuid import uuid4
 from fastcore.foundation import L
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
@@ -132,40 +136,41 @@ def _mapped(file):
 
 def _whole(path, write):
     "A file that is complete or not there; a full disk is an `MLICError` and leaves nothing"
-    tmp = ''
+    tmp = path.parent/f'.unfinished_{uuid4().hex}'
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fd, tmp = tempfile.mkstemp(dir=path.parent, prefix='.unfinished_')
-        with os.fdopen(fd, 'wb') as f: write(f)
+        with open(tmp, 'xb') as f: write(f) # read by whom the umask lets: a store may be of several users
         os.replace(tmp, path)
     except BaseException as e:
-        if os.path.exists(tmp): os.unlink(tmp)
+        tmp.unlink(missing_ok=True)
         if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT): raise MLICError(f"{path.parent}: the disk is full; make room or choose another path (activations take half of it in float16). What is finished is kept") from e
         raise
 
 # %% ../nbs/31_caching.ipynb #d02e0e72
-def _ahead(batches, depth=4):
-    "The same batches, made in a thread while the last is worked on; it ends where its reader does"
-    q, stop, end = queue.Queue(depth), threading.Event(), object()
-    def put(b):
-        while not stop.is_set():
-            try: return q.put(b, timeout=.1)
-            except queue.Full: pass
-    def work():
-        try:
-            for b in batches:
-                put(b)
-                if stop.is_set(): return
-            put(end)
-        except BaseException as e: put(e)
-        finally: batches.close()
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
+@torch.inference_mode()
+def _read_of(body, needs, batch):
+    "What a head with these needs reads of a batch, and the targets, as arrays"
+    *x,y = batch
+    z = select(body(x[0].as_subclass(torch.Tensor)), needs)
+    return [t.float().cpu().numpy() for t in ([z] if isinstance(needs, str) else z)] + [y.float().cpu().numpy()]
+
+def _bodies(body, needs, batches):
+    "`_read_of` every batch, in order: up to four threads share the cores of the forward pass, while this one decodes"
+    cores, own = torch.get_num_threads(), threading.local()
+    n = min(cores, 4) if next(body.parameters()).device.type == 'cpu' else 1
+    def start():
+        torch.set_num_threads(cores//n) # of this thread
+        own.body = body if n == 1 else deepcopy(body, {id(t): t for t in (*body.parameters(), *body.buffers())}) # a network may keep the maps of a batch; the weights are one
+    todo, pool = deque(), ThreadPoolExecutor(n, initializer=start)
     try:
-        while (b := q.get()) is not end:
-            if isinstance(b, BaseException): raise b
-            yield b
-    finally: stop.set(); thread.join()
+        for b in batches:
+            todo.append(pool.submit(lambda b: _read_of(own.body, needs, b), b))
+            if len(todo) > 2*n: yield todo.popleft().result()
+        while todo: yield todo.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        batches.close()
+        torch.set_num_threads(cores) # and of threads that are still to come
 
 def _passes(learn, store, items, todo, seed):
     "Batches of all that the shards `todo` hold, in the order of their rows"
@@ -181,13 +186,12 @@ def _passes(learn, store, items, todo, seed):
             with augmented.dataset.set_split_idx(0 if view else 1): yield from ordered(augmented if view else plain, list(store.range(s)))
 
 # %% ../nbs/31_caching.ipynb #5b21c0de
-@torch.inference_mode()
 def _compute(store, learn, items, needs, seed, todo):
     "Run the body over the shards `todo` and write each when it is full"
     if not todo: return
     body, start, done, got = learn.model.body.eval(), time.perf_counter(), 0, [()]
     total = sum(-(-len(store.range(s))//learn.dls.valid.bs) for s in todo)*store.rows()
-    with closing(_ahead(_passes(learn, store, items, todo, seed))) as stream:
+    with closing(_bodies(body, needs, _passes(learn, store, items, todo, seed))) as stream:
         bar = progress(stream, total, show=hasattr(learn, 'progress'))
         batches = iter(bar)
         for s in todo:
@@ -196,10 +200,8 @@ def _compute(store, learn, items, needs, seed, todo):
                 at = 0
                 while at < n:
                     if not len(got[-1]):
-                        *x,y = next(batches)
-                        z = select(body(x[0].as_subclass(torch.Tensor)), needs)
-                        got = [t.float().cpu().numpy() for t in ([z] if isinstance(needs, str) else z)] + [y.float().cpu().numpy()]
-                        done += len(y)
+                        got = next(batches)
+                        done += len(got[-1])
                         if bar is not stream: bar.comment = f'{done/(time.perf_counter() - start):.0f} images/s'
                     b = min(n - at, len(got[-1]))
                     if arrays is None: arrays = [np.empty((n, store.rows(), *g.shape[1:]), np.float32) for g in got]
@@ -244,6 +246,13 @@ class _CachedLoader(DataLoader):
         order = self.rng.sample(sorted(set(shards)), len(set(shards)))
         blocks = {s: k//self.block for k,s in enumerate(order)}
         return sorted(idxs, key=lambda i: blocks[shards[i]])
+    def __iter__(self):
+        "As fastai's, past torch's loader, in which a batch took longer than its gather"
+        if self.fake_l.num_workers or self.pin_memory: yield from super().__iter__(); return
+        self.randomize(); self.before_iter()
+        torch.empty((), dtype=torch.int64).random_() # which torch's loader draws: dropout goes on as it would
+        for b in self.create_batches(iter(self.get_idxs())): yield self.after_batch(b if self.device is None else tuple(t.to(self.device) for t in b))
+        self.after_iter()
     def create_batches(self, samps): return map(self.create_batch, self.chunkify(samps))
     def create_batch(self, b):
         view = [self.rng.randint(1, self.store.views) for _ in b] if self.random_view else None
@@ -251,10 +260,15 @@ class _CachedLoader(DataLoader):
 
 class _CachedLearner(Learner):
     "A Learner that calls only the callbacks that have an event; asking all of them for each took half of an epoch"
+    _asked = None, {} # callbacks, and for each event those of them that have it
     def __call__(self, event_name):
         for name in [event_name] if isinstance(event_name, str) else event_name:
-            for cb in sorted(self.cbs, key=attrgetter('order')):
-                if name == 'after_fit' or hasattr(type(cb), name) or name in vars(cb): cb(name) # after_fit: fastai sets `run` anew
+            if name == 'before_fit' or self._asked[0] != self.cbs.items: self._asked = list(self.cbs), {}
+            if name not in self._asked[1]: # after_fit is for all: fastai sets `run` anew there
+                self._asked[1][name] = [cb for cb in sorted(self.cbs, key=attrgetter('order')) if name == 'after_fit' or hasattr(type(cb), name) or name in vars(cb)]
+            for cb in self._asked[1][name]: cb(name)
+    def _set_device(self, b): return b if b[0].device == next(self.model.parameters()).device else super()._set_device(b)
+
 
 # %% ../nbs/31_caching.ipynb #a1f74f51
 def cache_activations(
