@@ -24,11 +24,11 @@ docs: $(READY)  ## notebooks -> docs/, browsable without a network
 
 upgrade:  ## newest versions that fit together -> constraints.txt; then run `make test`
 	rm -rf .venv && $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -e '.[dev,dask,ray,accelerate,onnx]'
+	$(BIN)/python -m pip install -q -e '.[dev,dask,ray,accelerate,onnx,app]'
 	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
 	touch $(READY)
 
 $(READY): settings.ini setup.py constraints.txt  # ray is left out: large, and only bench/scale.py needs it
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,dask,accelerate,onnx]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,dask,accelerate,onnx,app]'
 	touch $(READY)

@@ -182,6 +182,8 @@ def test_library(path, tmp):
     env = {**os.environ, 'OMP_NUM_THREADS': '1', 'MPLBACKEND': 'agg', 'MLIC_PROFILE': 'quick', 'MLIC_STORE': tmp}
     res = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=env, cwd=NBS)
     assert res.returncode == 0, res.stdout[-2000:] + res.stderr[-6000:]
+    for line in res.stdout.splitlines():
+        if 'skipped' in line: print(f'{path.name}: {line}', flush=True)
 
 
 def test_chapter(path, tmp):
