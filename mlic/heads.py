@@ -90,9 +90,9 @@ class ContextGatingHead(Head):
         self.gate, self.linear, self.label_gate = nn.Linear(D, D), nn.Linear(D, n_labels), nn.Linear(n_labels, n_labels)
     def forward(self, x):
         z = _wide(self.linear(torch.sigmoid(self.gate(x))*x))
-        log_p = F.logsigmoid(z) + F.logsigmoid(_wide(self.label_gate(torch.sigmoid(z))))
-        log_p = log_p.clamp_max(-1e-6)
-        return log_p - torch.log(-torch.expm1(log_p))
+        g = _wide(self.label_gate(torch.sigmoid(z)))
+        log_p = F.logsigmoid(z) + F.logsigmoid(g)
+        return log_p - torch.logaddexp(F.logsigmoid(-z), F.logsigmoid(z) + F.logsigmoid(-g)) # no: the label says no, or says yes and the gate no
 
 # %% ../nbs/22_heads.ipynb #23f479e3
 @registry.register('chaining')
@@ -146,6 +146,7 @@ class MoEHead(Head):
         experts=2, # per label, without the dummy
     ):
         super().__init__()
+        if experts < 1: raise MLICError(f"experts is {experts}; each label needs at least one")
         self.K, self.H = n_labels, experts
         self.gate, self.expert = nn.Linear(stages[-1].channels, n_labels*(experts+1)), nn.Linear(stages[-1].channels, n_labels*experts)
     def forward(self, x):
