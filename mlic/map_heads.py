@@ -27,6 +27,11 @@ class PyramidHead(Head):
     def forward(self, x): return self.linear(torch.cat([F.adaptive_max_pool2d(x, b).flatten(1) for b in self.bins], 1))
 
 # %% ../nbs/23_map_heads.ipynb #c61c4a3d
+def _last(stages, levels):
+    "Numbers of the last stages"
+    if not 1 <= levels <= len(stages): raise MLICError(f"levels is {levels}; this body has {len(stages)} stages")
+    return tuple(range(len(stages)-levels, len(stages)))
+
 @registry.register('multilevel')
 class MultiLevelHead(Head):
     "A linear prediction from each of several stages, merged"
@@ -38,8 +43,7 @@ class MultiLevelHead(Head):
     ):
         super().__init__()
         if merge not in ('mean','max','learned'): raise MLICError(f"merge is {merge!r}; choose from: mean, max, learned")
-        if not 1 <= levels <= len(stages): raise MLICError(f"levels is {levels}; this body has {len(stages)} stages")
-        self.needs, self.merge = tuple(range(len(stages)-levels, len(stages))), merge
+        self.needs, self.merge = _last(stages, levels), merge
         self.linears = nn.ModuleList(nn.Linear(stages[i].channels, n_labels) for i in self.needs)
         if merge == 'learned': self.weight = nn.Parameter(torch.zeros(levels, n_labels))
     def forward(self, xs):
@@ -58,7 +62,7 @@ class FPNHead(Head):
         width=128, # channels of every level
     ):
         super().__init__()
-        self.needs = tuple(range(len(stages)-levels, len(stages)))
+        self.needs = _last(stages, levels)
         self.lateral = nn.ModuleList(nn.Conv2d(stages[i].channels, width, 1) for i in self.needs)
         self.smooth = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in self.needs)
         self.linear = nn.Linear(width*levels, n_labels)
@@ -79,6 +83,7 @@ class QueryHead(Head):
         heads=8, # of the attention
     ):
         super().__init__()
+        if width % heads: raise MLICError(f"width is {width}; with {heads} heads it must be a multiple of {heads}")
         self.K, G = n_labels, min(groups, n_labels)
         self.per = -(-n_labels//G) # labels of a query
         self.query = nn.Parameter(torch.randn(G, width))
