@@ -20,6 +20,7 @@ from .thresholds import cross_fit
 # %% ../nbs/43_protocol.ipynb #f857fd43
 _sizes = dict(quick=dict(n=160, size=32, folds=2, epochs=2, bs=16, lift=8., lr=1e-3), default=dict(n=1000, size=64, folds=5, epochs=15, bs=32), full=dict(n=200_000, size=224, folds=5, epochs=12, bs=64))
 _pretraining = dict(quick=dict(n=160, epochs=1, bs=16, lr=1e-3), default=dict(n=2000, epochs=5, bs=32, lr=2e-3), full=dict(n=20_000, epochs=10, bs=64))
+_digits = dict(quick={}, default=dict(n=10_000, epochs=2, lr=5e-3), full=dict(n=200_000, epochs=2)) # many scenes seen a few times
 
 def profile()->str:
     "The profile that MLIC_PROFILE names; 'default' where it names none"
@@ -39,7 +40,7 @@ def pair()->list:
 def _pretraining_of(source, arch):
     "The recipe of a body"
     sizes, how = _sizes[profile()], _pretraining[profile()]
-    if source == 'digit_scenes': how = dict(how, n=how['n']*how['epochs'], epochs=1, head='multilevel') # many scenes once, and a head that sees small things
+    if source == 'digit_scenes': how = {**how, **_digits[profile()], 'head': 'multilevel'} # which sees small things
     return Recipe(source=source, arch=arch, seed=101, test=0., size=sizes['size'], lift=sizes.get('lift', 4.), **how)
 
 def bodies(
