@@ -10,7 +10,7 @@ import inspect
 import numpy as np, pandas as pd, matplotlib.pyplot as plt
 from fastcore.basics import patch
 from .calibration import reliability_curve # floor: the bins of the curve are the calibrators' own
-from .core import MLICError
+from .core import MLICError, progress
 from .data import OpenImage
 from .metrics import _counts, _host, _inputs, _ratio, ci, resamples, roc_auc
 from .stats import cooccurrence
@@ -230,7 +230,7 @@ def plot_curve(self:MultiLabelInterpretation,
     pos = (self.targs == 1).sum(0)
     if labels is None: labels = [self.vocab[k] for k in np.argsort(-pos, kind='stable')[:3]]
     if ax is None: ax = plt.subplots(figsize=(4.6,3.6), layout='constrained')[1]
-    for i,l in enumerate(labels):
+    for i,l in enumerate(progress(labels, after=2)):
         d, colour = self.curve(kind, l, n), _colours[i % len(_colours)]
         ax.fill_between(d.x, d.low, d.high, color=colour, alpha=.18, lw=0)
         ax.plot(d.x, d.y, _styles[i % len(_styles)], color=colour, marker='o' if kind == 'reliability' else None, ms=4, label=f'{l} ({pos[self._column(l)]})')
@@ -304,7 +304,7 @@ def by_group(self:MultiLabelInterpretation,
     cols = np.flatnonzero(np.all(two, 0)) if label is None and two else [] if label is None else [self._column(label)]
     kw = dict(thresh=self.thresholds[cols]) if 'thresh' in inspect.signature(metric).parameters else {}
     rows = {}
-    for g,r in groups.items():
+    for g,r in progress(groups.items(), after=2):
         p, y = self.probs[r][:,cols], self.targs[r][:,cols]
         interval = ci(metric, p, y, n, None if self.patients is None else self.patients[r], **kw) if len(r) >= min_images and len(cols) else (np.nan,)*3
         rows[g] = dict(images=len(r), positives=int((y == 1).sum()), labels=len(cols), **dict(zip(('estimate','low','high'), interval)))
