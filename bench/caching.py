@@ -1,15 +1,14 @@
-"""What stored activations save, and what storing them costs. `python bench/caching.py` (about four minutes; prints its section of RESULTS.md)"""
-import contextlib, io, os, platform, statistics, subprocess, sys, tempfile, time, warnings
+"""What stored activations save, and what storing them costs. `python bench/caching.py` (about four minutes; prints its section of RESULTS.md); with names of parts (64 128 grid disk) these alone, and MLIC_BENCH_FIGURES=FILE keeps the figures of several calls"""
+import contextlib, io, json, os, platform, statistics, subprocess, sys, tempfile, time, warnings
 warnings.simplefilter('ignore')
 from pathlib import Path
 import numpy as np, torch
 from fastai.data.core import DataLoaders
-from fastai.learner import Learner
 from mlic.backbones import Stage
-from mlic.caching import ActivationStore, _CachedLoader, _CachedModel, _key, cache_activations
+from mlic.caching import ActivationStore, _CachedLearner, _CachedLoader, _CachedModel, _key, cache_activations
 from mlic.data import dataloaders
 from mlic.heads import LinearHead
-from mlic.learner import FrozenBody, Policy, fit_policy, mlic_learner
+from mlic.learner import FrozenBody, FusedAdam, Policy, fit_policy, mlic_learner
 from mlic.losses import registry as losses
 from mlic.sources import synth_xray
 from mlic.splits import group_split, kfold
@@ -77,7 +76,7 @@ def grid(n, size=64, epochs=20, folds=5, names=('bce','wbce','focal','asl','lsep
             for split in splits: fit(cache_activations(make(split, loss), tmp), epochs)
     cached = time.perf_counter() - start
     uncached = statistics.mean(fit(make(splits[0], loss, cbs=FrozenBody()), 2).epoch_s.iloc[1] for loss in names[:measured])*len(names)*folds*epochs
-    return cached, uncached, f"{len(names)} losses x {folds} folds x {epochs} epochs at {size} px, with the metrics after each epoch: {cached:.0f} s, measured as a whole with the caching pass and the search for the store each time; {uncached:.0f} s with the frozen body, extrapolated from the second epoch of one fold of {measured} losses: {uncached/cached:.0f}x."
+    return uncached/cached, f"{len(names)} losses x {folds} folds x {epochs} epochs at {size} px, with the metrics after each epoch: {cached:.0f} s, measured as a whole with the caching pass and the search for the store each time; {uncached:.0f} s with the frozen body, extrapolated from the second epoch of one fold of {measured} losses: {uncached/cached:.0f}x."
 
 def fill(folder, limit_mb):
     "A store of four times `limit_mb`, of 512 random features"
@@ -94,7 +93,7 @@ def larger_than_memory(folder, limit_mb):
         dl = _CachedLoader(np.arange(store.n), store, bs=64, shuffle=True, drop_last=True, block=block)
         idxs = dl.get_idxs()[:64*batches] # as much of an epoch, in its order, as the time allows
         dls = DataLoaders(dl.new(shuffle=False, get_idxs=lambda: idxs, n=len(idxs)), _CachedLoader(np.arange(64), store, bs=64))
-        learn = Learner(dls, _CachedModel(LinearHead([Stage(512, 32)], 14)), loss_func=losses['bce'](), metrics=[])
+        learn = _CachedLearner(dls, _CachedModel(LinearHead([Stage(512, 32)], 14)), loss_func=losses['bce'](), opt_func=FusedAdam, metrics=[])
         start = time.perf_counter()
         with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
         return len(idxs)/(time.perf_counter() - start)
@@ -122,30 +121,44 @@ def larger_than_memory(folder, limit_mb):
 | all at random | {memory[None]:,.0f} | {alone:,.0f} | {alone/memory[None]:.0%} |''')
     print(blocks/memory[None]) # the last line is for the table of goals
 
-def main(n):
-    with contextlib.redirect_stdout(io.StringIO()): # no progress bars
-        r = {size: epochs_and_pass(size, n) for size in (64, 128)}
-        cached, uncached, text = grid(n)
+def disk(n):
+    "Its table, and the share of the rate in memory, by a process of its own"
     with tempfile.TemporaryDirectory() as tmp:
         limit = 100 if n >= 1000 else 25
         fill(tmp, limit)
-        *disk, share = subprocess.run([sys.executable, __file__, '--larger', tmp, str(limit)], stdout=subprocess.PIPE, text=True, check=True).stdout.strip().split('\n')
+        *table, share = subprocess.run([sys.executable, __file__, '--larger', tmp, str(limit)], stdout=subprocess.PIPE, text=True, check=True).stdout.strip().split('\n')
+    return float(share), '\n'.join(table)
+
+parts = {'64': lambda n: epochs_and_pass(64, n), '128': lambda n: epochs_and_pass(128, n), 'grid': grid, 'disk': disk}
+
+def main(n, names, file):
+    got = json.loads(Path(file).read_text()) if file and Path(file).exists() else {}
+    for name in names:
+        with contextlib.redirect_stdout(io.StringIO()): got[name] = parts[name](n) # no progress bars
+        if file: Path(file).write_text(json.dumps(got))
+    if len(got) == len(parts): report(n, got)
+    else: print({name: got[name] for name in names})
+
+def report(n, got):
+    r, (grid_ratio, grid_text), (share, disk_text) = {s: got[s] for s in ('64','128')}, got['grid'], got['disk']
     ratio, added = lambda s, a, b: r[s][a]/r[s][b], lambda s: r[s]['once']/(r[s]['decode'] + r[s]['forward'])
     per_image = lambda s: (r[s]['once']/n)/(r[s]['frozen']/r[s]['images'])
-    print(f"## Cached activations\n\n{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads; resnet18 on {n} grey images (PNG), 80 % of them for training, batches of 64, linear head. The training part of an epoch, without metrics. The bare work is forward, loss, backward and Adam of the head on batches that are in memory.\n")
+    print(f"## Cached activations\n\n{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads; resnet18 on {n} grey images (PNG), 80 % of them for training, batches of 64, linear head. glibc keeps large blocks of memory (MALLOC_MMAP_THRESHOLD_=33554432, MALLOC_TRIM_THRESHOLD_=4000000000) for all sides of a ratio; as it comes it gives them back to the system and fetches them again for every batch. The training part of an epoch, without metrics. The bare work is forward, loss, backward and Adam of the head on batches that are in memory.\n")
     print('| size | frozen body, Learner | frozen body, plain PyTorch loop | cached, Learner | bare work of the head | frozen Learner / cached | plain loop / cached | cached / bare |\n|---|---|---|---|---|---|---|---|')
     for s,t in r.items(): print(f"| {s} | {t['frozen']:.2f} s | {t['plain']:.2f} s | {1000*t['cached']:.1f} ms | {1000*t['bare']:.1f} ms | {ratio(s,'frozen','cached'):.0f}x | {ratio(s,'plain','cached'):.0f}x | {ratio(s,'cached','bare'):.1f} |")
     print('\nThe caching pass, per image; it goes over the training and the validation side, once.\n\n| size | decode alone | forward alone | hashes for the key | pass | pass / (decode + forward) | pass / frozen epoch |\n|---|---|---|---|---|---|---|')
     for s,t in r.items(): print('|', s, '|', ' | '.join(f'{1000*t[k]/n:.2f} ms' for k in ('decode','forward','key','once')), f'| {added(s):.2f} | {per_image(s):.2f} |')
-    print(f'\n{text}\n'); print(*disk, sep='\n')
+    print(f'\n{grid_text}\n\n{disk_text}')
     print('\n| goal | wanted | measured | |\n|---|---|---|---|')
-    for name, sign, want, got in [('frozen Learner / cached, 64 px', 1, 60, ratio(64,'frozen','cached')), ('frozen Learner / cached, 128 px', 1, 100, ratio(128,'frozen','cached')),
+    for name, sign, want, got in [('frozen Learner / cached, 64 px', 1, 60, ratio('64','frozen','cached')), ('frozen Learner / cached, 128 px', 1, 100, ratio('128','frozen','cached')),
                                   *((f'cached / bare work of the head, {s} px', -1, 3, ratio(s,'cached','bare')) for s in r), *((f'pass / (decode + forward), {s} px', -1, 1.1, added(s)) for s in r),
-                                  *((f'pass / frozen epoch, per image, {s} px', -1, 1, per_image(s)) for s in r), ('losses x folds x epochs, frozen (extrapolated) / cached', 1, 50, uncached/cached),
-                                  ('from disk by blocks / in memory at random', 1, .7, float(share))]:
+                                  *((f'pass / frozen epoch, per image, {s} px', -1, 1, per_image(s)) for s in r), ('losses x folds x epochs, frozen (extrapolated) / cached', 1, 50, grid_ratio),
+                                  ('from disk by blocks / in memory at random', 1, .7, share)]:
         print(f"| {name} | {'at least' if sign > 0 else 'at most'} {want:g} | {got:.2f} | {'met' if sign*got >= sign*want else 'missed'} |")
 
 
 if __name__ == '__main__':
+    malloc = dict(MALLOC_MMAP_THRESHOLD_='33554432', MALLOC_TRIM_THRESHOLD_='4000000000') # read when a process starts
+    if any(os.environ.get(k) != v for k,v in malloc.items()): os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **malloc})
     if sys.argv[1:2] == ['--larger']: larger_than_memory(sys.argv[2], int(sys.argv[3]))
-    else: main(int(os.environ.get('MLIC_BENCH_N', 1000))) # fewer images, to try it out
+    else: main(int(os.environ.get('MLIC_BENCH_N', 1000)), sys.argv[1:] or list(parts), os.environ.get('MLIC_BENCH_FIGURES')) # fewer images, to try it out
