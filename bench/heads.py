@@ -1,6 +1,10 @@
-"""Every head against LinearHead on the same maps, the query head's memory, and mlic's model against a plain timm model. `python bench/heads.py [--quick]`"""
-import os, statistics, subprocess, sys, time
+"""Every head against LinearHead on the same maps, the query head's memory, and mlic's model against a plain timm model. `python bench/heads.py [heads] [memory] [resnet18] [densenet121] [compile] [--quick]`, all parts if none is named"""
+import os, shutil, statistics, subprocess, sys, time
+STEADY = dict(MALLOC_MMAP_THRESHOLD_='33554432', MALLOC_TRIM_THRESHOLD_='4000000000', # glibc: large blocks are used again; else new pages are a good part of each step, and most of the noise
+              OMP_NUM_THREADS='1') # so that a step's processor time is its work, whatever else the machine does
+if any(os.environ.get(k) != v for k, v in STEADY.items()): os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **STEADY})
 import timm, torch
+from scipy.stats import binom
 from mlic.backbones import Stage, backbone
 from mlic.heads import LinearHead, MLICModel, select
 from mlic.losses import BCELoss
@@ -8,24 +12,34 @@ from mlic.map_heads import registry
 
 QUICK = '--quick' in sys.argv
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
+clock = time.perf_counter if DEVICE == 'cuda' else time.thread_time
 STAGES = [Stage(64, 4), Stage(128, 8), Stage(256, 16), Stage(512, 32)]  # resnet18
 
 
-def once(f):
-    "Seconds of one call, with the device's work done"
+def once(f, n=1):
+    "Seconds of one of `n` calls: of this thread's processor time, or with the GPU's work done"
     if DEVICE == 'cuda': torch.cuda.synchronize()
-    t = time.perf_counter()
-    f()
+    t = clock()
+    for _ in range(n): f()
     if DEVICE == 'cuda': torch.cuda.synchronize()
-    return time.perf_counter() - t
+    return (clock() - t)/n
 
 
-def paired(f, g, repeats):
-    "Median seconds of f and of g, and the quartiles of g/f, run in turn so that both see the same machine"
+def paired(f, g, seconds):
+    "Pairs of seconds of f and of g, run in turn, the first to run changing with each pair, until the time is up; what takes less than 20 ms is called several times at once"
     for h in (f, g): h(), h()
-    ts = [(once(f), once(g)) if i % 2 else (once(g), once(f))[::-1] for i in range(repeats)]
-    a, b = zip(*ts)
-    return statistics.median(a), statistics.median(b), statistics.quantiles([y/x for x, y in ts], n=4)
+    n, m = (max(1, round(.02/once(h))) for h in (f, g))
+    end, pairs = time.perf_counter() + (.3 if QUICK else seconds), []
+    while len(pairs) < 4 or len(pairs) % 2 or time.perf_counter() < end:
+        pairs.append((once(f, n), once(g, m)) if len(pairs) % 2 else (once(g, m), once(f, n))[::-1])
+    return pairs
+
+
+def median_ci(values):
+    "Median, and the order statistics between which it lies with 95 %, whatever the distribution"
+    r, n = sorted(values), len(values)
+    k = max(0, int(binom.ppf(.025, n, .5)) - 1)
+    return statistics.median(r), r[k], r[n-1-k]
 
 
 def step(head, maps, y, loss=BCELoss()):
@@ -51,8 +65,8 @@ def heads(N=16, size=224):
         for K in Ks:
             y = (torch.rand(N, K, device=DEVICE) < 3/K).float()
             one, other = (h(STAGES, K).to(DEVICE).train() for h in (LinearHead, make))
-            a, b, r = paired(step(one, maps, y), step(other, maps, y), 3 if QUICK else 7)
-            row += [f'{b*1000:.2f} ms', f'{r[1]:.1f}']
+            pairs = paired(step(one, maps, y), step(other, maps, y), 1.2)
+            row += [f'{statistics.median(b for _, b in pairs)*1000:.2f} ms', f'{statistics.median(b/a for a, b in pairs):.1f}']
         print(f'| {name} | ' + ' | '.join(row) + ' |', flush=True)
 
 
@@ -65,41 +79,61 @@ def memory(groups, K=10_000, N=16):
             "else: torch.cuda.reset_peak_memory_stats()\n"
             "before = rss('VmRSS') if dev == 'cpu' else torch.cuda.memory_allocated()/2**20\nBCELoss()(head(x), y).backward()\n"
             "peak = rss('VmHWM') if dev == 'cpu' else torch.cuda.max_memory_allocated()/2**20\nprint(peak - before, sum(p.numel() for p in head.parameters())*4/2**20)")
-    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, env={**os.environ, 'OMP_NUM_THREADS': '2'}).stdout
+    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, env={k: v for k, v in os.environ.items() if k not in STEADY}).stdout
     return [float(v) for v in out.split()]
 
 
-def model_speed(arch, N, size, repeats, K=14):
-    "Rows: images/s of timm's own model and of body + LinearHead, with the ratio, by number format"
-    ways = [('float32', False, False), ('float32, channels_last', True, False), ('bfloat16 autocast', False, True), ('bfloat16 autocast, channels_last', True, True)]
-    if DEVICE == 'cuda': ways += [(f'{n}, torch.compile', c, b, True) for n, c, b in ways[2:]]
-    for name, last, half, *comp in ways:
-        torch.manual_seed(0)
+def model_speed(arch, ways, seconds, N, size, K=14):
+    "Rows: images/s of timm's own model and of body + LinearHead, with the ratio and its interval, by number format; and of timm's model and a second one, which shows what the measure can tell apart"
+    N, size = (2, 64) if QUICK else (N, size)
+    def make(ours):
+        if not ours: return timm.create_model(arch, num_classes=K)
         body = backbone(arch)
-        ours, plain = MLICModel(body, LinearHead(body.stages, K)), timm.create_model(arch, num_classes=K)
+        return MLICModel(body, LinearHead(body.stages, K))
+    for name, last, half, comp in ways:
         fmt = torch.channels_last if last else torch.contiguous_format
-        ours, plain, x = (m.to(DEVICE, memory_format=fmt) for m in (ours, plain, torch.randn(N, 3, size, size)))
-        y = (torch.rand(N, K, device=DEVICE) < .2).float()
-        run = {m: torch.compile(m) if comp else m for m in (ours, plain)}
-        def forward(m):
-            with torch.no_grad(), torch.autocast(DEVICE, torch.bfloat16, enabled=half): run[m](x)
-        def train(m):
-            m.zero_grad()
-            with torch.autocast(DEVICE, torch.bfloat16, enabled=half): loss = BCELoss()(run[m](x), y)
-            loss.backward()
-        for what, f in (('predict', forward), ('train', train)):
-            for m in (ours, plain): m.train(what == 'train')
-            a, b, r = paired(lambda: f(ours), lambda: f(plain), 3 if QUICK else repeats)
-            yield f'| {arch} | {what} | {name} | {N/b:.1f} | {N/a:.1f} | {r[1]:.3f} | {r[0]:.2f} to {r[2]:.2f} |'
+        x, y = torch.randn(N, 3, size, size).to(DEVICE, memory_format=fmt), (torch.rand(N, K, device=DEVICE) < .2).float()
+        def step(m, train):
+            m.train(train)
+            run = torch.compile(m) if comp else m
+            def f():
+                m.zero_grad()
+                with torch.set_grad_enabled(train), torch.autocast(DEVICE, torch.bfloat16, enabled=half):
+                    loss = BCELoss()(run(x), y) if train else run(x)
+                if train: loss.backward()
+            return f
+        for train in (False, True):
+            for ours in (True, False) if name == 'float32' else (True,):
+                f, g = (step(make(which).to(DEVICE, memory_format=fmt), train) for which in (ours, False))
+                pairs = paired(f, g, seconds)
+                a, b = (N/statistics.median(t) for t in zip(*pairs))
+                r = median_ci([t/s for s, t in pairs])
+                print(f"| {arch if ours else f'{arch}, timm twice'} | {'train' if train else 'predict'} | {name} | {b:.1f} | {a:.1f} | {r[0]:.3f} | {r[1]:.3f} to {r[2]:.3f} | {len(pairs)} |", flush=True)
+                if ours: yield train, [t/s for s, t in pairs]
+
+
+def models(parts):
+    "The table of all backbones and number formats that are asked for, and what it says"
+    ways = [('float32', False, False, False), ('float32, channels_last', True, False, False), ('bfloat16 autocast', False, True, False), ('bfloat16 autocast, channels_last', True, True, False)]
+    print(f"Images/s of timm's own model and of the same backbone with LinearHead, K = 14; the ratio is ours over timm's, median of pairs run in turn on the same images, with a 95 % interval of the median.\n\n| backbone | | format | timm | mlic | ratio | 95 % | pairs |\n|---|---|---|---|---|---|---|---|")
+    rows = []
+    if 'resnet18' in parts: rows += model_speed('resnet18', ways, 9, 8, 128)
+    if 'densenet121' in parts: rows += model_speed('densenet121', ways, 15, 4, 128)
+    if 'compile' in parts and (DEVICE == 'cuda' or shutil.which('g++')): rows += model_speed('resnet18', [(f'{ways[i][0]}, torch.compile', *ways[i][1:3], True) for i in ((0,) if DEVICE == 'cpu' else (2, 3))], 6, 8, 128)
+    elif 'compile' in parts: print('\nThere is no C++ compiler here, so torch.compile was not measured.')
+    for train in (False, True):
+        r = sum((ratios for t, ratios in rows if t == train), [])
+        print("| all | {} | | | | {:.3f} | {:.3f} to {:.3f} | {} |".format('train' if train else 'predict', *median_ci(r), len(r)))
+    rows = [median_ci(ratios) for _, ratios in rows]
+    print(f"\nOf {len(rows)} rows {sum(lo >= .98 for _, lo, _ in rows)} are at 0.98 or above with their whole interval, {sum(hi < .98 for *_, hi in rows)} below it, and {sum(lo < .98 <= hi for _, lo, hi in rows)} hold it; the lowest ratio is {min(m for m, *_ in rows):.3f}, the median of the rows {statistics.median(m for m, *_ in rows):.3f}.\n")
 
 
 if __name__ == '__main__':
-    where = torch.cuda.get_device_name() if DEVICE == 'cuda' else f'CPU, {torch.get_num_threads()} threads'
+    parts = [a for a in sys.argv[1:] if a != '--quick'] or ['heads', 'memory', 'resnet18', 'densenet121', 'compile']
+    where = torch.cuda.get_device_name() if DEVICE == 'cuda' else 'CPU, 1 thread, in processor time'
     print(f"{time.strftime('%Y-%m-%d')}, {where}, torch {torch.__version__}, timm {timm.__version__}, float32 unless said, medians.\n")
-    heads(*((4, 64) if QUICK else ()))
-    print('\nThe query head at K = 10,000, N = 16, 7 x 7 places: memory that one training step takes beside the parameters (their gradients included).\n\n| queries | parameters | step |\n|---|---|---|')
-    for g in (100, 1000): print('| {:,} | {p:.0f} MB | {m:.0f} MB |'.format(g, **dict(zip('mp', memory(g)))), flush=True)
-    print("\nImages/s of timm's own model and of the same backbone with LinearHead, K = 14; the ratio is ours over timm's, median of pairs run in turn.\n\n| backbone | | format | timm | mlic | ratio | middle half |\n|---|---|---|---|---|---|---|")
-    for arch in ('resnet18', 'densenet121'):
-        for row in model_speed(arch, *((2, 64) if QUICK else (8, 128)), repeats=15 if arch == 'resnet18' else 7): print(row, flush=True)
-    if DEVICE == 'cpu': print('\nThere was no GPU here; with one, the same script adds torch.compile.')
+    if 'heads' in parts: heads(*((4, 64) if QUICK else ()))
+    if 'memory' in parts:
+        print('\nThe query head at K = 10,000, N = 16, 7 x 7 places: memory that one training step takes beside the parameters (their gradients included).\n\n| queries | parameters | step |\n|---|---|---|')
+        for g in (100, 1000): print('| {:,} | {p:.0f} MB | {m:.0f} MB |'.format(g, **dict(zip('mp', memory(g)))), flush=True)
+    if {'resnet18', 'densenet121', 'compile'} & {*parts}: models(parts)
