@@ -198,10 +198,11 @@ def fit_policy(
     policy:Policy=Policy(),
     seed=None, # seeds batches, augmentation and dropout; None: as they come
     cbs=(), # further callbacks, for this training alone
+    monitor='ap_macro', # metric whose largest value marks the best epoch
 )->History:
     "Train `epochs` by `policy`; returns the history, which is `learn.history` as well"
     lr = find_lr(learn, 0 if seed is None else seed) if policy.lr == 'find' else policy.lr
-    history = History()
+    history = History(monitor)
     if seed is not None: set_seed(seed, reproducible=True); learn.dls.train.rng.seed(seed)
     try:
         with learn.added_cbs([history, *cbs]), _ending_well(learn, history):

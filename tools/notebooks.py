@@ -7,7 +7,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NBS, CHAPTERS, RESULTS = ROOT/'nbs', ROOT/'nbs'/'chapters', ROOT/'results'
 FLAGS = ['slow', 'cuda']
 TIMES = ROOT/'.venv'/'test_times.json' # seconds of each test the last time, so that the longest can start first
-FIRST = ['04', '08', '03', '06'] # chapters: 4 trains the bodies from which others start, the rest take longest
+FIRST = ['08', '04', '03', '06', '02'] # chapters that take longest; 4 trains the bodies from which others start
 QUIET = 'ignore::FutureWarning:torch.jit._script,ignore::UserWarning:mlic.backbones' # in workers of a kernel, whose stderr is the console: torch's word to those who call torch.jit.script, as fastai does; that first layers are adapted, which the chapter says
 NOT_NEEDED = 'nbdev execnb ghapi torchmetrics dask distributed ray accelerate onnx onnxscript onnxruntime gradio'.split() # to use the library
 
@@ -52,7 +52,7 @@ def run_chapters(profile, fresh=False):
     RESULTS.mkdir(exist_ok=True)
     times_file = RESULTS/f'chapter_times_{profile}.json'
     before = json.loads(times_file.read_text()) if times_file.exists() else {}
-    *todo, last = sorted(chapters(), key=lambda p: (p.name[:2] == '10', p.name[:2] not in FIRST, p.name)) # the last one puts the others' answers together
+    *todo, last = sorted(chapters(), key=lambda p: (p.name[:2] == '10', FIRST.index(p.name[:2]) if p.name[:2] in FIRST else len(FIRST), p.name)) # the last one puts the others' answers together
     cores = os.cpu_count() or 1
     at_once = 1 if profile == 'full' else min(cores, 2) # of which each has its share of the cores; a GPU works for one
     env = {'MLIC_PROFILE': profile, 'MLIC_STORE': str(RESULTS)}
