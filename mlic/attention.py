@@ -9,7 +9,7 @@ __all__ = ['class_maps', 'plot_map', 'plot_class_maps', 'pointing_game', 'pointi
 import numpy as np, pandas as pd, torch, matplotlib.pyplot as plt
 import torch.nn.functional as F
 from torch import Tensor
-from .core import MLICError
+from .core import MLICError, progress
 from .heads import select
 from .metrics import ci
 
@@ -39,7 +39,7 @@ def _maps(head, feats, labels, by):
     labels = range(logits.shape[1]) if labels is None else labels
     if by == 'attention': return head.attention[:,list(labels)], logits.detach()
     out = []
-    for k in labels:
+    for k in progress(labels, after=2):
         total = 0.
         for f,g in zip(read, torch.autograd.grad(logits[:,k].sum(), read, retain_graph=True)):
             cells = f.shape[2]*f.shape[3]

@@ -12,7 +12,7 @@ import weakref
 import numpy as np, pandas as pd, torch
 from typing import NamedTuple
 from fastai.learner import Metric
-from .core import MLICError, check_targs
+from .core import MLICError, check_targs, progress
 
 # %% ../nbs/11_metrics.ipynb #420344ff
 def _host(x):
@@ -273,7 +273,7 @@ def ci(
     probs, targs = _inputs(_host(probs), _host(targs))
     fast = _weighted(metric, probs, targs, **kwargs)
     values = []
-    for W in resamples(len(probs), n, groups, seed):
+    for W in progress(resamples(len(probs), n, groups, seed), -(-n//50), after=2):
         if fast: values += list(fast(W))
         else: values += [metric(probs[r], targs[r], **kwargs) for r in (np.repeat(np.arange(len(w)), w) for w in W)]
     estimate = float(metric(probs, targs, **kwargs))
