@@ -63,7 +63,7 @@ def base(
 
 # %% ../nbs/43_protocol.ipynb #74d502a7
 _small = dict(quick=dict(arch=dict(n=80, epochs=1), transfer=dict(n=80), whole=dict(n=80, epochs=1), final=dict(epochs=1)),
-              default=dict(arch=dict(n=300, size=48, folds=3, epochs=4, bs=16, lr=2e-3), transfer=dict(n=400, folds=3, bs=16), head=dict(epochs=10),
+              default=dict(arch=dict(n=300, size=48, folds=4, epochs=4, bs=16, lr=2e-3), transfer=dict(n=500, folds=5, bs=16), head=dict(epochs=10),
                            levels=dict(n=450, folds=4, epochs=30), whole=dict(n=400, folds=3, epochs=3, bs=16, lr=2e-3), final=dict(n=500, folds=4, epochs=3, bs=16, lr=2e-3)), full={})
 _arms = dict(arch=['resnet18','densenet121','seresnet','darknet'], loss=['bce','wbce','focal','wfocal','asl','lsep','bpmll','hinge','warp','softf1'], head=['linear','mlp','gating','chaining','se','moe','srn','query'],
              levels=['linear','multilevel','pyramid','fpn'], system=['linear','br','cc','ecc','lp','rakel','2br','mlknn'])

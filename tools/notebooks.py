@@ -1,5 +1,5 @@
 """What the two commands do. `python tools/notebooks.py test|chapters|readme|sync` (see CONTRIBUTING.md)."""
-import argparse, filecmp, json, os, re, shutil, subprocess, sys, tempfile, time
+import argparse, filecmp, json, os, re, shutil, subprocess, sys, tempfile, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -7,7 +7,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NBS, CHAPTERS, RESULTS = ROOT/'nbs', ROOT/'nbs'/'chapters', ROOT/'results'
 FLAGS = ['slow', 'cuda']
 TIMES = ROOT/'.venv'/'test_times.json' # seconds of each test the last time, so that the longest can start first
-FIRST = ['08', '04', '03', '06', '02'] # chapters that take longest; 4 trains the bodies from which others start
+SECONDS = {'01': 15, '02': 180, '03': 360, '04': 540, '05': 110, '06': 350, '07': 40, '08': 590, '09': 140, '10': 160} # of the chapters, on a core each: the longest start first, and time left is told by it before there is a run to tell by
 QUIET = 'ignore::FutureWarning:torch.jit._script,ignore::UserWarning:mlic.backbones' # in workers of a kernel, whose stderr is the console: torch's word to those who call torch.jit.script, as fastai does; that first layers are adapted, which the chapter says
 NOT_NEEDED = 'nbdev execnb ghapi torchmetrics dask distributed ray accelerate onnx onnxscript onnxruntime gradio'.split() # to use the library
 
@@ -33,7 +33,7 @@ def execute(path, env, progress=lambda i, n: None, save=False):
             progress(i + 1, len(nb.cells))
     if save:
         for cell in nb.cells:
-            if cell.cell_type == 'code': cell.outputs = [o for o in cell.outputs if o.get('name') != 'stderr' and o.get('data', {}).get('text/plain') != '<IPython.core.display.HTML object>'] # neither warnings nor progress bars
+            if cell.cell_type == 'code': cell.outputs = [o for o in cell.outputs if o.get('name') != 'stderr' and not o.get('data', {}).get('text/plain', '').startswith(('<IPython.core.display.HTML object>', '<div>'))] # neither warnings nor progress bars
         nbformat.write(nb, path)
         clean(path)
 
@@ -51,23 +51,23 @@ def run_chapters(profile, fresh=False):
     if fresh: shutil.rmtree(RESULTS, ignore_errors=True)
     RESULTS.mkdir(exist_ok=True)
     times_file = RESULTS/f'chapter_times_{profile}.json'
-    before = json.loads(times_file.read_text()) if times_file.exists() else {}
-    *todo, last = sorted(chapters(), key=lambda p: (p.name[:2] == '10', FIRST.index(p.name[:2]) if p.name[:2] in FIRST else len(FIRST), p.name)) # the last one puts the others' answers together
+    before = {p.name: SECONDS.get(p.name[:2], 100) for p in chapters()} | (json.loads(times_file.read_text()) if times_file.exists() else {})
+    *todo, last = sorted(chapters(), key=lambda p: (p.name[:2] == '10', -SECONDS.get(p.name[:2], 100))) # the last one puts the others' answers together
     cores = os.cpu_count() or 1
     at_once = 1 if profile == 'full' else min(cores, 2) # of which each has its share of the cores; a GPU works for one
     env = {'MLIC_PROFILE': profile, 'MLIC_STORE': str(RESULTS)}
     share = {'MLIC_JOBS': str(cores//at_once), 'OMP_NUM_THREADS': str(cores//at_once)} if at_once > 1 else {}
-    running, times, failed, start = {}, {}, [], time.time()
+    running, times, failed, start, over = {}, {}, [], time.time(), threading.Event()
     def say(end=''):
-        known = lambda name: before.get(name, sum(before.values())/len(before) if before else 1.)
-        done = sum(map(known, times)) + sum(known(name)*i/n for name,(i,n) in running.items())
-        whole = sum(known(p.name) for p in (*todo, last))
-        left = f'about {(time.time() - start)*(whole/done - 1):4.0f} s left' if done > .01*whole else ''
-        now = ', '.join(f'{name.split(".")[0]} {i}/{n}' for name,(i,n) in sorted(running.items()))
-        print(f'\r{len(times):>2} of {len(todo)+1} chapters   {now:50} {time.time()-start:5.0f} s   {left:18}', end=end, flush=True)
+        since = time.time() - start
+        done = sum(before[name] for name in times) + sum(min(time.time() - t0, .95*before[name]) for name,(t0,_,_) in list(running.items()))
+        left = f'about {since*(sum(before.values())/done - 1):4.0f} s left' if since > 60 else ''
+        now = ', '.join(f'{name.split(".")[0]} {i}/{n}' for name,(_,i,n) in sorted(running.items()))
+        print(f'\r{len(times):>2} of {len(before)} chapters   {now:50} {since:5.0f} s   {left:18}', end=end, flush=True)
     def one(path, **share):
-        t0, running[path.name] = time.time(), (0, len(cells(path)))
-        def progress(i, n): running[path.name] = i, n; say()
+        t0, n = time.time(), len(cells(path))
+        running[path.name] = t0, 0, n
+        def progress(i, n): running[path.name] = t0, i, n
         try: execute(path, {**env, **share}, progress, save=True)
         except Exception as e: failed.append(path.name); print(f'\n{path.name} failed:\n{e}', flush=True)
         else:
@@ -75,8 +75,12 @@ def run_chapters(profile, fresh=False):
             times_file.write_text(json.dumps({**before, **times}, indent=1))
         del running[path.name]
         say('\n')
+    def tell():
+        while not over.wait(2): say()
+    threading.Thread(target=tell, daemon=True).start()
     with ThreadPoolExecutor(at_once) as pool: list(pool.map(lambda p: one(p, **share), todo))
     if not failed: one(last)
+    over.set()
     if failed: return 1
     print()
     for f in sorted((RESULTS/'findings').glob('*.json')):
