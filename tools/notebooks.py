@@ -7,7 +7,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NBS, CHAPTERS, RESULTS = ROOT/'nbs', ROOT/'nbs'/'chapters', ROOT/'results'
 FLAGS = ['slow', 'cuda']
 TIMES = ROOT/'.venv'/'test_times.json' # seconds of each test the last time, so that the longest can start first
-SECONDS = {'01': 15, '02': 180, '03': 360, '04': 540, '05': 110, '06': 350, '07': 40, '08': 590, '09': 140, '10': 160} # of the chapters, on a core each: the longest start first, and time left is told by it before there is a run to tell by
+SECONDS = {'01': 15, '02': 180, '03': 360, '04': 800, '05': 110, '06': 350, '07': 40, '08': 590, '09': 140, '10': 50} # of the chapters, on a core each: the longest start first, and time left is told by it before there is a run to tell by
 QUIET = 'ignore::FutureWarning:torch.jit._script,ignore::UserWarning:mlic.backbones' # in workers of a kernel, whose stderr is the console: torch's word to those who call torch.jit.script, as fastai does; that first layers are adapted, which the chapter says
 NOT_NEEDED = 'nbdev execnb ghapi torchmetrics dask distributed ray accelerate onnx onnxscript onnxruntime gradio'.split() # to use the library
 
