@@ -70,7 +70,7 @@ def check_targs(
     if targs.ndim != 2: raise MLICError(f"{name} must have shape (N,K), got {tuple(targs.shape)}")
     if K is not None and targs.shape[1] != K: raise MLICError(f"{name} has {targs.shape[1]} columns, but there are {K} labels")
     ok = (targs == 0) | (targs == 1)
-    if unknown: ok = ok | (targs == -1)
+    if unknown: ok = ok | (targs == -1) & (targs < 0) # torch takes 255 in uint8 for -1
     if not bool(ok.all()):
         i,j = (int(v) for v in ((~ok).nonzero()[0] if isinstance(ok, torch.Tensor) else np.argwhere(~ok)[0]))
         raise MLICError(f"{name}[{i},{j}] is {targs[i,j].item()}: only 0, 1{' and -1 (unknown)' if unknown else ''} are allowed")

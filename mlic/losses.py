@@ -44,7 +44,7 @@ def _prepare(logits, targs):
     if not s.is_cuda and _binary(y): return s, y, None
     known = (y == 0).logical_or_(y == 1)
     if s.is_cuda: torch._assert_async((known | (y == -1)).all(), 'targs hold something else than 0, 1 and -1 (unknown)')
-    else: check_targs(y, unknown=True, name='targs') # `y`: 255 in uint8 would equal -1
+    else: check_targs(t, unknown=True, name='targs')
     return s, y, known
 
 def _binary(y):
