@@ -15,8 +15,7 @@ from types import SimpleNamespace
 from fastai.callback.core import Callback
 from fastai.torch_core import no_random, set_seed
 from filelock import FileLock, Timeout
-from joblib import Parallel, cpu_count, delayed, effective_n_jobs
-from joblib.parallel import get_active_backend
+from joblib import cpu_count, delayed, effective_n_jobs
 from safetensors.torch import save
 from torch import nn
 from . import backbones, readers, sources
@@ -31,7 +30,7 @@ from .losses import registry as losses
 from .metrics import scores
 from .report import FoldResult, Results, unreadable # floor: what is trained here is read there
 from .splits import Split, group_split, kfold, random_split
-from .transformation import features, registry as systems
+from .transformation import _each, features, registry as systems
 
 # %% ../nbs/40_experiments.ipynb #59821a53
 datasets = Registry('source') # name -> maker of a Source from a recipe
@@ -381,9 +380,7 @@ def run(
 
 def _work(n_jobs, f, args):
     "`f` of each of `args`, in `n_jobs` processes, with a bar"
-    if not args: return
-    as_they_come = get_active_backend()[0].supports_return_generator # Ray's backend gives all at the end
-    for _ in progress(Parallel(n_jobs=n_jobs, return_as='generator' if as_they_come else 'list')(delayed(f)(*a) for a in args), len(args)): pass
+    if args: _each((delayed(f)(*a) for a in args), len(args), n_jobs, after=0)
 
 def _threads(n_jobs):
     "Threads of each process: its share of the cores, but no more than this process has; None: all in this process, as it is"
@@ -427,7 +424,6 @@ def _pretrain(recipe, store, threads=None):
         state = {k: v.contiguous().cpu() for k,v in learn.model.body.net.state_dict().items()}
         facts = dict(recipe=dataclasses.asdict(recipe), lr=lr, images=len(learn.dls.train_ds), vocab=list(learn.dls.vocab))
         _whole(file, lambda f: f.write(save(state, metadata=dict(pretrained=json.dumps(facts))))) # one entry: of several safetensors does not keep the order, and a recipe counts a weights file by its bytes
-
 
 # %% ../nbs/40_experiments.ipynb #c57cd3db
 def note_finding(

@@ -88,10 +88,10 @@ class _MultiLabel(ClassifierMixin, BaseEstimator):
         "Labels whose score is above ½"
         return (self.predict_proba(X) > .5).astype(self.dtype_)
 
-def _each(jobs, total, n_jobs):
-    "What `jobs` give, in order, computed in `n_jobs` processes, with a bar"
+def _each(jobs, total, n_jobs, after=2):
+    "What `jobs` give, in order, computed in `n_jobs` processes, with a bar `after` seconds"
     as_they_come = get_active_backend()[0].supports_return_generator # Ray's backend gives all at the end
-    return list(progress(Parallel(n_jobs, return_as='generator' if as_they_come else 'list')(jobs), total, after=2))
+    return list(progress(Parallel(n_jobs, return_as='generator' if as_they_come else 'list')(jobs), total, after=after))
 
 def _beside(X, more): return sp.hstack([X, more], format='csr') if sp.issparse(X) else np.hstack([X, more])
 
