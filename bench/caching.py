@@ -12,6 +12,7 @@ from mlic.learner import FrozenBody, FusedAdam, Policy, fit_policy, mlic_learner
 from mlic.losses import registry as losses
 from mlic.sources import synth_xray
 from mlic.splits import group_split, kfold
+from steady import KEEP, steady
 
 
 def seconds(f, n=2):
@@ -143,7 +144,7 @@ def report(n, got):
     r, (grid_ratio, grid_text), (share, disk_text) = {s: got[s] for s in ('64','128')}, got['grid'], got['disk']
     ratio, added = lambda s, a, b: r[s][a]/r[s][b], lambda s: r[s]['once']/(r[s]['decode'] + r[s]['forward'])
     per_image = lambda s: (r[s]['once']/n)/(r[s]['frozen']/r[s]['images'])
-    print(f"## Cached activations\n\n{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads; resnet18 on {n} grey images (PNG), 80 % of them for training, batches of 64, linear head. glibc keeps large blocks of memory (MALLOC_MMAP_THRESHOLD_=33554432, MALLOC_TRIM_THRESHOLD_=4000000000) for all sides of a ratio; as it comes it gives them back to the system and fetches them again for every batch. The training part of an epoch, without metrics. The bare work is forward, loss, backward and Adam of the head on batches that are in memory.\n")
+    print(f"## Cached activations\n\n{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads; resnet18 on {n} grey images (PNG), 80 % of them for training, batches of 64, linear head. glibc keeps large blocks of memory ({', '.join(f'{k}={v}' for k,v in KEEP.items())}) for all sides of a ratio; as it comes it gives them back to the system and fetches them again for every batch. The training part of an epoch, without metrics. The bare work is forward, loss, backward and Adam of the head on batches that are in memory.\n")
     print('| size | frozen body, Learner | frozen body, plain PyTorch loop | cached, Learner | bare work of the head | frozen Learner / cached | plain loop / cached | cached / bare |\n|---|---|---|---|---|---|---|---|')
     for s,t in r.items(): print(f"| {s} | {t['frozen']:.2f} s | {t['plain']:.2f} s | {1000*t['cached']:.1f} ms | {1000*t['bare']:.1f} ms | {ratio(s,'frozen','cached'):.0f}x | {ratio(s,'plain','cached'):.0f}x | {ratio(s,'cached','bare'):.1f} |")
     print('\nThe caching pass, per image; it goes over the training and the validation side, once.\n\n| size | decode alone | forward alone | hashes for the key | pass | pass / (decode + forward) | pass / frozen epoch |\n|---|---|---|---|---|---|---|')
@@ -158,7 +159,6 @@ def report(n, got):
 
 
 if __name__ == '__main__':
-    malloc = dict(MALLOC_MMAP_THRESHOLD_='33554432', MALLOC_TRIM_THRESHOLD_='4000000000') # read when a process starts
-    if any(os.environ.get(k) != v for k,v in malloc.items()): os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **malloc})
+    steady()
     if sys.argv[1:2] == ['--larger']: larger_than_memory(sys.argv[2], int(sys.argv[3]))
     else: main(int(os.environ.get('MLIC_BENCH_N', 1000)), sys.argv[1:] or list(parts), os.environ.get('MLIC_BENCH_FIGURES')) # fewer images, to try it out

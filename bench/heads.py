@@ -1,8 +1,7 @@
 """Every head against LinearHead on the same maps, the query head's memory, and mlic's model against a plain timm model. `python bench/heads.py [heads] [memory] [resnet18] [densenet121] [compile] [--quick]`, all parts if none is named"""
 import os, shutil, statistics, subprocess, sys, time
-STEADY = dict(MALLOC_MMAP_THRESHOLD_='33554432', MALLOC_TRIM_THRESHOLD_='4000000000', # glibc: large blocks are used again; else new pages are a good part of each step, and most of the noise
-              OMP_NUM_THREADS='1') # so that a step's processor time is its work, whatever else the machine does
-if any(os.environ.get(k) != v for k, v in STEADY.items()): os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **STEADY})
+from steady import KEEP, steady
+steady(OMP_NUM_THREADS='1') # one thread, so that a step's processor time is its work, whatever else the machine does
 import timm, torch
 from scipy.stats import binom
 from mlic.backbones import Stage, backbone
@@ -79,7 +78,7 @@ def memory(groups, K=10_000, N=16):
             "else: torch.cuda.reset_peak_memory_stats()\n"
             "before = rss('VmRSS') if dev == 'cpu' else torch.cuda.memory_allocated()/2**20\nBCELoss()(head(x), y).backward()\n"
             "peak = rss('VmHWM') if dev == 'cpu' else torch.cuda.max_memory_allocated()/2**20\nprint(peak - before, sum(p.numel() for p in head.parameters())*4/2**20)")
-    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, env={k: v for k, v in os.environ.items() if k not in STEADY}).stdout
+    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, env={k: v for k, v in os.environ.items() if k not in (*KEEP, 'OMP_NUM_THREADS')}).stdout
     return [float(v) for v in out.split()]
 
 

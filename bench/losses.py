@@ -1,10 +1,7 @@
-"""LSEP exact against the pairwise form, every loss against BCE, and growth with K. `python bench/losses.py [pairs] [growth] [all] [lsep]`
-
-glibc gives large blocks back to the system and takes them again, page by page, at every step; that is most of the time
-of a loss at K = 9605 and says nothing of the loss. So the script starts itself anew with an allocator that keeps them."""
-import os, platform, subprocess, sys, time
-KEEP = dict(MALLOC_MMAP_THRESHOLD_='33554432', MALLOC_TRIM_THRESHOLD_='4000000000')
-if __name__ == '__main__' and not KEEP.items() <= os.environ.items(): os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEP})
+"""LSEP exact against the pairwise form, every loss against BCE, and growth with K. `python bench/losses.py [pairs] [growth] [all] [lsep]`"""
+import platform, subprocess, sys, time
+from steady import KEEP, steady
+if __name__ == '__main__': steady() # else blocks that go to the system and back are most of a loss's time at K = 9605
 import numpy as np, torch
 import torch.nn.functional as F
 from mlic.losses import BCELoss, LSEPLoss, PairwiseHingeLoss, registry
