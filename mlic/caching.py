@@ -269,7 +269,6 @@ class _CachedLearner(Learner):
             for cb in self._asked[1][name]: cb(name)
     def _set_device(self, b): return b if b[0].device == next(self.model.parameters()).device else super()._set_device(b)
 
-
 # %% ../nbs/31_caching.ipynb #a1f74f51
 def cache_activations(
     learn, # Learner of an `MLICModel` on images in files

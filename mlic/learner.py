@@ -51,7 +51,6 @@ class FusedAdam(Optimizer):
                 adamw(ps, [p.grad for p in ps], avg, sqr, [], step, fused=True, amsgrad=False, maximize=False,
                       lr=h['lr'], beta1=h['mom'], beta2=h['sqr_mom'], eps=h['eps'], weight_decay=h['wd']*do_wd)
 
-
 # %% ../nbs/30_learner.ipynb #6a362482
 def body_and_head(model): # an `MLICModel`
     "Two parameter groups, for `freeze` and for discriminative learning rates"

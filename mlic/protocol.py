@@ -60,7 +60,6 @@ def base(
     if 'weights' not in changes: fixed['weights'] = bodies([source], changes.get('arch', 'resnet18'))[source]
     return Recipe(**{**fixed, **changes})
 
-
 # %% ../nbs/43_protocol.ipynb #74d502a7
 _small = dict(quick=dict(arch=dict(n=80, epochs=1), transfer=dict(n=80), whole=dict(n=80, epochs=1), final=dict(epochs=1)),
               default=dict(arch=dict(n=300, size=48, folds=4, epochs=4, bs=16, lr=2e-3), transfer=dict(n=500, folds=5, bs=16), head=dict(epochs=10),
@@ -99,7 +98,6 @@ def _transfer(source):
     how = dict(quick=dict(whole=dict(epochs=1), frozen=dict(epochs=2)), default=dict(whole=dict(epochs=3, lr=2e-3), frozen=dict(epochs=15)), full=dict(whole=dict(epochs=12), frozen=dict(epochs=12)))[profile()]
     arm = lambda seen, h: base(source, weights=seen and bodies([seen])[seen], tune='global' if h == 'whole' else 'cached', **{**sizes('transfer'), **how[h]})
     return {f'{start} ({h})': arm(seen, h) for start,seen in starts(source).items() for h in how}
-
 
 # %% ../nbs/43_protocol.ipynb #68156800
 def choose(
@@ -205,4 +203,3 @@ def conclude(
         found = json.loads(file.read_text(encoding='utf-8')) if file.exists() else {}
         found[chapter] = dict(question=question, finding=finding)
         _write_text(file, json.dumps(dict(sorted(found.items())), indent=1, ensure_ascii=False) + '\n')
-

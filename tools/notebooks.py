@@ -52,7 +52,8 @@ def run_chapters(profile, fresh=False):
     RESULTS.mkdir(exist_ok=True)
     times_file = RESULTS/f'chapter_times_{profile}.json'
     before = {p.name: SECONDS.get(p.name[:2], 100) for p in chapters()} | (json.loads(times_file.read_text()) if times_file.exists() else {})
-    *todo, last = sorted(chapters(), key=lambda p: (p.name[:2] == '10', -SECONDS.get(p.name[:2], 100))) # the last one puts the others' answers together
+    *todo, last = chapters() # the last one puts the others' answers together
+    todo.sort(key=lambda p: -before[p.name])
     cores = os.cpu_count() or 1
     at_once = 1 if profile == 'full' else min(cores, 2) # of which each has its share of the cores; a GPU works for one
     env = {'MLIC_PROFILE': profile, 'MLIC_STORE': str(RESULTS)}
@@ -64,7 +65,7 @@ def run_chapters(profile, fresh=False):
         left = f'about {since*(sum(before.values())/done - 1):4.0f} s left' if since > 60 else ''
         now = ', '.join(f'{name.split(".")[0]} {i}/{n}' for name,(_,i,n) in sorted(running.items()))
         print(f'\r{len(times):>2} of {len(before)} chapters   {now:50} {since:5.0f} s   {left:18}', end=end, flush=True)
-    def one(path, **share):
+    def one(path, share={}):
         t0, n = time.time(), len(cells(path))
         running[path.name] = t0, 0, n
         def progress(i, n): running[path.name] = t0, i, n
@@ -78,7 +79,7 @@ def run_chapters(profile, fresh=False):
     def tell():
         while not over.wait(2): say()
     threading.Thread(target=tell, daemon=True).start()
-    with ThreadPoolExecutor(at_once) as pool: list(pool.map(lambda p: one(p, **share), todo))
+    with ThreadPoolExecutor(at_once) as pool: list(pool.map(lambda p: one(p, share), todo))
     if not failed: one(last)
     over.set()
     if failed: return 1
@@ -86,7 +87,7 @@ def run_chapters(profile, fresh=False):
     for f in sorted((RESULTS/'findings').glob('*.json')):
         found = json.loads(f.read_text(encoding='utf-8'))
         print(f"{found['chapter']:24} {found['question']}\n{'':24} {found['finding']}")
-    print(f'\n{len(todo)+1} chapters in {time.time()-start:.0f} s; read them in nbs/chapters/, the results are in results/')
+    print(f'\n{len(before)} chapters in {time.time()-start:.0f} s; read them in nbs/chapters/, the results are in results/')
     return 0
 
 
