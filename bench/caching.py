@@ -1,4 +1,4 @@
-"""What stored activations save, and what storing them costs. `python bench/caching.py` (about four minutes; prints its section of RESULTS.md); with names of parts (64 128 grid disk) these alone, and MLIC_BENCH_FIGURES=FILE keeps the figures of several calls"""
+"""What stored activations save, and what storing them costs. `python bench/caching.py` (about five minutes; prints its section of RESULTS.md); with names of parts (64 128 grid disk) these alone, and MLIC_BENCH_FIGURES=FILE keeps the figures of several calls"""
 import contextlib, io, json, os, platform, statistics, subprocess, sys, tempfile, time, warnings
 warnings.simplefilter('ignore')
 from pathlib import Path
@@ -20,6 +20,14 @@ def seconds(f, n=2):
     def once(): t = time.perf_counter(); f(); return time.perf_counter() - t
     once()
     return statistics.mean(once() for _ in range(n))
+
+def in_turn(n=7, **fs):
+    "Median seconds of each of some calls, which take turns, after a round that is not counted; of one that returns seconds, these"
+    def once(f):
+        t = time.perf_counter(); got = f()
+        return got if isinstance(got, float) else time.perf_counter() - t
+    rounds = [{k: once(f) for k,f in fs.items()} for _ in range(n + 1)][1:]
+    return {k: statistics.median(r[k] for r in rounds) for k in fs}
 
 def fit(learn, epochs):
     with learn.no_bar(), learn.no_logging(): return fit_policy(learn, epochs, Policy(lr=1e-3), seed=0).df
@@ -52,16 +60,17 @@ def epochs_and_pass(size, n):
     dl, body, folders = learn.dls.test_dl(items, with_labels=True), learn.model.body.eval(), iter(range(99))
     with tempfile.TemporaryDirectory() as tmp:
         store = lambda: cache_activations(learn, f'{tmp}/{next(folders)}') # a new folder each time, so that nothing is found
-        batches = list(dl)
+        batches = [b[0].as_subclass(torch.Tensor) for b in dl]
+        last = [torch.empty_like(x, memory_format=torch.channels_last).copy_(x) for x in batches]
         @torch.no_grad()
-        def forward():
-            for b in batches: body(b[0])
+        def forward(xs):
+            for x in xs: body(x)
         def decode():
             for b in dl: pass
-        r = dict(images=len(frozen.dls.train)*64, decode=seconds(decode), forward=seconds(forward), once=seconds(store)) # an epoch drops the last batch
-        del batches
-        r['key'] = seconds(lambda: _key(body, 'pooled', learn.dls, items, 1, 'float32', 0))
-        r['frozen'], r['plain'], cached = statistics.mean(fit(frozen, 3).train_s[1:]), plain_s(make()), store()
+        r = dict(images=len(frozen.dls.train)*64, **in_turn(decode=decode, forward=lambda: forward(batches), forward_last=lambda: forward(last), once=store, frozen=lambda: fit(frozen, 1).train_s[0],
+                                                            key=lambda: _key(body, 'pooled', learn.dls, items, 1, 'float32', 0))) # an epoch drops the last batch
+        del batches, last
+        r['plain'], cached = plain_s(make()), store()
         r['cached'], r['bare'] = statistics.median(fit(cached, 30).train_s[1:]), bare_s(cached)
     return r
 
@@ -90,31 +99,32 @@ def larger_than_memory(folder, limit_mb):
     "Items/s through a Learner with the store in memory, and with `limit_mb` for its pages; in a process of its own"
     store, group = ActivationStore(folder), Path(f'/sys/fs/cgroup/memory/mlic_bench_{os.getpid()}')
     block = max(limit_mb*2**20//8//(store.shard*2048), 1) # as `cache_activations` would choose it
-    def rate(block, batches):
+    def rate(block, batches=None):
         dl = _CachedLoader(np.arange(store.n), store, bs=64, shuffle=True, drop_last=True, block=block)
-        idxs = dl.get_idxs()[:64*batches] # as much of an epoch, in its order, as the time allows
-        dls = DataLoaders(dl.new(shuffle=False, get_idxs=lambda: idxs, n=len(idxs)), _CachedLoader(np.arange(64), store, bs=64))
+        if batches: # as much of an epoch, in its order, as the time allows
+            idxs = dl.get_idxs()[:64*batches]
+            dl = dl.new(shuffle=False, get_idxs=lambda: idxs, n=len(idxs))
+        dls = DataLoaders(dl, _CachedLoader(np.arange(64), store, bs=64))
         learn = _CachedLearner(dls, _CachedModel(LinearHead([Stage(512, 32)], 14)), loss_func=losses['bce'](), opt_func=FusedAdam, metrics=[])
         start = time.perf_counter()
         with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
-        return len(idxs)/(time.perf_counter() - start)
+        return dl.n/(time.perf_counter() - start)
     def drop():
         store._maps.clear()
         for f in Path(folder).glob('*.npy'):
             with open(f) as o: os.posix_fadvise(o.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    half = store.n//64//2
     for s in range(store.shards): [a.sum() for a in store.arrays(s)] # into memory
-    memory = {b: max(rate(b, half) for _ in range(2)) for b in (block, None)}
+    memory = {b: max(rate(b) for _ in range(2)) for b in (block, None)}
     drop()
     try:
         group.mkdir()
         (group/'memory.limit_in_bytes').write_text(str(limit_mb*2**20)); (group/'cgroup.procs').write_text(str(os.getpid()))
         how = f'in a control group of {limit_mb} MB (the process had its own memory before it was put there)'
     except OSError: how = 'without a limit, for want of the right to set one, but with nothing of the store in memory at the start'
-    blocks = rate(block, 2*half); drop()
+    blocks = rate(block); drop()
     alone = rate(None, 200) # batches; the whole would take long
     if group.exists(): (group.parent/'cgroup.procs').write_text(str(os.getpid())); group.rmdir()
-    print(f'''A store of {4*limit_mb} MB ({store.n:,} items of 512 features, {store.shards} shards) {how}; items/s through a Learner, linear head, batches of 64. In memory half an epoch, the better of two; from disk one epoch by blocks, and 200 batches at random.
+    print(f'''A store of {4*limit_mb} MB ({store.n:,} items of 512 features, {store.shards} shards) {how}; items/s through a Learner, linear head, batches of 64. One epoch, in memory the better of two; from disk at random 200 batches.
 
 | order | in memory | from disk | share |
 |---|---|---|---|
@@ -142,17 +152,17 @@ def main(n, names, file):
 
 def report(n, got):
     r, (grid_ratio, grid_text), (share, disk_text) = {s: got[s] for s in ('64','128')}, got['grid'], got['disk']
-    ratio, added = lambda s, a, b: r[s][a]/r[s][b], lambda s: r[s]['once']/(r[s]['decode'] + r[s]['forward'])
+    ratio, added = lambda s, a, b: r[s][a]/r[s][b], lambda s, forward='forward': r[s]['once']/(r[s]['decode'] + r[s][forward])
     per_image = lambda s: (r[s]['once']/n)/(r[s]['frozen']/r[s]['images'])
     print(f"## Cached activations\n\n{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads; resnet18 on {n} grey images (PNG), 80 % of them for training, batches of 64, linear head. glibc keeps large blocks of memory ({', '.join(f'{k}={v}' for k,v in KEEP.items())}) for all sides of a ratio; as it comes it gives them back to the system and fetches them again for every batch. The training part of an epoch, without metrics. The bare work is forward, loss, backward and Adam of the head on batches that are in memory.\n")
     print('| size | frozen body, Learner | frozen body, plain PyTorch loop | cached, Learner | bare work of the head | frozen Learner / cached | plain loop / cached | cached / bare |\n|---|---|---|---|---|---|---|---|')
     for s,t in r.items(): print(f"| {s} | {t['frozen']:.2f} s | {t['plain']:.2f} s | {1000*t['cached']:.1f} ms | {1000*t['bare']:.1f} ms | {ratio(s,'frozen','cached'):.0f}x | {ratio(s,'plain','cached'):.0f}x | {ratio(s,'cached','bare'):.1f} |")
-    print('\nThe caching pass, per image; it goes over the training and the validation side, once.\n\n| size | decode alone | forward alone | hashes for the key | pass | pass / (decode + forward) | pass / frozen epoch |\n|---|---|---|---|---|---|---|')
-    for s,t in r.items(): print('|', s, '|', ' | '.join(f'{1000*t[k]/n:.2f} ms' for k in ('decode','forward','key','once')), f'| {added(s):.2f} | {per_image(s):.2f} |')
+    print('\nThe caching pass, per image; it goes over the training and the validation side, once. It runs the body in channels_last, which the Learner and a plain loop do not; the sum is taken with either forward. Medians of 7, in turn.\n\n| size | decode alone | forward alone | in channels_last | hashes for the key | pass | pass / (decode + forward) | with channels_last | pass / frozen epoch |\n|---|---|---|---|---|---|---|---|---|')
+    for s,t in r.items(): print('|', s, '|', ' | '.join(f'{1000*t[k]/n:.2f} ms' for k in ('decode','forward','forward_last','key','once')), f"| {added(s):.2f} | {added(s, 'forward_last'):.2f} | {per_image(s):.2f} |")
     print(f'\n{grid_text}\n\n{disk_text}')
     print('\n| goal | wanted | measured | |\n|---|---|---|---|')
     for name, sign, want, got in [('frozen Learner / cached, 64 px', 1, 60, ratio('64','frozen','cached')), ('frozen Learner / cached, 128 px', 1, 100, ratio('128','frozen','cached')),
-                                  *((f'cached / bare work of the head, {s} px', -1, 3, ratio(s,'cached','bare')) for s in r), *((f'pass / (decode + forward), {s} px', -1, 1.1, added(s)) for s in r),
+                                  *((f'cached / bare work of the head, {s} px', -1, 3, ratio(s,'cached','bare')) for s in r), *((f'pass / (decode + forward in channels_last), {s} px', -1, 1.1, added(s, 'forward_last')) for s in r),
                                   *((f'pass / frozen epoch, per image, {s} px', -1, 1, per_image(s)) for s in r), ('losses x folds x epochs, frozen (extrapolated) / cached', 1, 50, grid_ratio),
                                   ('from disk by blocks / in memory at random', 1, .7, share)]:
         print(f"| {name} | {'at least' if sign > 0 else 'at most'} {want:g} | {got:.2f} | {'met' if sign*got >= sign*want else 'missed'} |")

@@ -6,12 +6,11 @@
 __all__ = ['ActivationStore', 'cache_activations', 'fine_tune_cached', 'stores', 'prune']
 
 # %% ../nbs/31_caching.ipynb #88fa8579
-import errno, hashlib, json, os, shutil, threading, time, zlib
+import errno, hashlib, json, os, shutil, time, zlib
 import numpy as np, torch, torch.distributed as dist
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from operator import attrgetter
@@ -108,6 +107,12 @@ class ActivationStore:
         if s not in self._maps: self._maps[s] = [_mapped(f) for f,_ in self.files(s)]
         return self._maps[s]
 
+    def turn_to(self, coming, done=()): # numbers of shards
+        "Have the system read some shards while other work is done, where it can, and take those that are done out of the process's memory"
+        for s in done: self._maps.pop(s, None)
+        for f,_ in (f for s in coming for f in self.files(s)) if hasattr(os, 'posix_fadvise') else ():
+            with open(f, 'rb') as o: os.posix_fadvise(o.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+
     def read(self,
         items, # (b,) item numbers
         view=None, # (b,) row of each item; None: the plain one
@@ -151,26 +156,27 @@ def _whole(path, write):
 def _read_of(body, needs, batch):
     "What a head with these needs reads of a batch, and the targets, as arrays"
     *x,y = batch
-    z = select(body(x[0].as_subclass(torch.Tensor)), needs)
+    x = x[0].as_subclass(torch.Tensor)
+    if x.device.type == 'cpu': x = torch.empty_like(x, memory_format=torch.channels_last).copy_(x) # `to` leaves a grey image as it is
+    z = select(body(x), needs)
     return [t.float().cpu().numpy() for t in ([z] if isinstance(needs, str) else z)] + [y.float().cpu().numpy()]
 
 def _bodies(body, needs, batches):
-    "`_read_of` every batch, in order: up to four threads share the cores of the forward pass, while this one decodes"
-    cores, own = torch.get_num_threads(), threading.local()
-    n = min(cores, 4) if next(body.parameters()).device.type == 'cpu' else 1
-    def start():
-        torch.set_num_threads(cores//n) # of this thread
-        own.body = body if n == 1 else deepcopy(body, {id(t): t for t in (*body.parameters(), *body.buffers())}) # a network may keep the maps of a batch; the weights are one
-    todo, pool = deque(), ThreadPoolExecutor(n, initializer=start)
+    "`_read_of` every batch, in order; what comes next is decoded meanwhile, where there is more than two cores for the body"
+    beside = next(body.parameters()).device.type != 'cpu' or torch.get_num_threads() > 2
+    with closing(_ahead(batches) if beside else batches) as stream:
+        for b in stream: yield _read_of(body, needs, b)
+
+def _ahead(batches):
+    "The same batches; another thread makes the next two"
+    todo, pool = deque(), ThreadPoolExecutor(1)
+    def make(): todo.append(pool.submit(next, batches, None))
     try:
-        for b in batches:
-            todo.append(pool.submit(lambda b: _read_of(own.body, needs, b), b))
-            if len(todo) > 2*n: yield todo.popleft().result()
-        while todo: yield todo.popleft().result()
+        make(); make()
+        while (b := todo.popleft().result()) is not None: make(); yield b
     finally:
         pool.shutdown(cancel_futures=True)
         batches.close()
-        torch.set_num_threads(cores) # and of threads that are still to come
 
 def _passes(learn, store, items, todo, seed):
     "Batches of all that the shards `todo` hold, in the order of their rows"
@@ -213,6 +219,8 @@ def _compute(store, learn, items, needs, seed, todo):
 def _fill(store, learn, items, needs, seed):
     "Compute the shards that are missing or damaged; the ranks of one job share them and wait for each other"
     todo = store.verify()
+    for f in store.folder.glob('.unfinished_*'): # of a process that was killed
+        if time.time() - f.stat().st_mtime > 3600: f.unlink(missing_ok=True)
     if not (dist.is_available() and dist.is_initialized()): return _compute(store, learn, items, needs, seed, todo)
     _compute(store, learn, items, needs, seed, [s for s in todo if s % dist.get_world_size() == dist.get_rank()])
     dist.barrier()
@@ -243,9 +251,9 @@ class _CachedLoader(DataLoader):
         idxs = super().get_idxs() if self.wgts is None else list(np.random.choice(self.n, self.n, p=self.wgts))
         if self.block is None: return idxs
         shards = (self.dataset//self.store.shard).tolist()
-        order = self.rng.sample(sorted(set(shards)), len(set(shards)))
-        blocks = {s: k//self.block for k,s in enumerate(order)}
-        return sorted(idxs, key=lambda i: blocks[shards[i]])
+        self.order, self.asked = self.rng.sample(sorted(set(shards)), len(set(shards))), 0
+        self.blocks = {s: k//self.block for k,s in enumerate(self.order)}
+        return sorted(idxs, key=lambda i: self.blocks[shards[i]])
     def __iter__(self):
         "As fastai's, past torch's loader, in which a batch took longer than its gather"
         if self.fake_l.num_workers or self.pin_memory: yield from super().__iter__(); return
@@ -255,8 +263,12 @@ class _CachedLoader(DataLoader):
         self.after_iter()
     def create_batches(self, samps): return map(self.create_batch, self.chunkify(samps))
     def create_batch(self, b):
-        view = [self.rng.randint(1, self.store.views) for _ in b] if self.random_view else None
-        return tuple(self.store.read(self.dataset[np.asarray(b)], view))
+        view, items = [self.rng.randint(1, self.store.views) for _ in b] if self.random_view else None, self.dataset[np.asarray(b)]
+        if self.shuffle and self.block:
+            first, last = (self.blocks[i//self.store.shard]*self.block for i in items[[0,-1]])
+            self.store.turn_to(self.order[self.asked:last + 2*self.block], self.order[max(first - self.block, 0):first]) # this block and the next; the one before
+            self.asked = max(self.asked, last + 2*self.block)
+        return tuple(self.store.read(items, view))
 
 class _CachedLearner(Learner):
     "A Learner that calls only the callbacks that have an event; asking all of them for each took half of an epoch"
