@@ -172,6 +172,13 @@ class EnsembleClassifierChains(_MultiLabel):
     def _proba(self, X): return np.mean([c._proba(X) for c in self.chains_], 0)
 
 # %% ../nbs/36_transformation.ipynb #28f9f4d5
+class _Steps:
+    "scikit-learn's callback (1.9): a bar over the steps of a solver, of which it takes at most `max_iter`"
+    def setup(self, estimator, context): self.bar = iter(progress(range(estimator.max_iter), after=2))
+    def on_fit_task_begin(self, estimator, context): pass
+    def on_fit_task_end(self, estimator, context): next(self.bar, None)
+    def teardown(self, estimator, context): list(self.bar) # to its end, where the solver has found its own before
+
 class LabelPowerset(_MultiLabel):
     "A class for each set of labels; `prune` > 0: Pruned Sets (Read 2008), with two subsets for each pruned image"
     def __init__(self,
@@ -190,7 +197,11 @@ class LabelPowerset(_MultiLabel):
                 rows.append(np.flatnonzero(which == s)); target.append(np.full(count[s], t))
         rows, target = np.concatenate(rows), np.concatenate(target)
         self.labelsets_ = sets[np.unique(target)]
-        self.model_ = (DummyClassifier(strategy='prior') if len(self.labelsets_) == 1 else clone(base)).fit(X[rows], np.unique(target, return_inverse=True)[1])
+        self.model_ = DummyClassifier(strategy='prior') if len(self.labelsets_) == 1 else clone(base)
+        watched = isinstance(self.model_, LogisticRegression) and self.model_.solver == 'lbfgs' and hasattr(self.model_, 'set_callbacks')
+        if watched: self.model_.set_callbacks(_Steps())
+        self.model_.fit(X[rows], np.unique(target, return_inverse=True)[1])
+        if watched: self.model_.set_callbacks() # none
     def _proba(self, X): return self.model_.predict_proba(X) @ self.labelsets_
     def predict(self, X)->np.ndarray: # (N,K) of 0 and 1
         "The most probable set of labels"
