@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from .core import MLICError, progress
 from .heads import select
+from .interpret import _grid # floor: its pictures beside one another
 from .metrics import ci
 
 # %% ../nbs/38_attention.ipynb #4ff91ce1
@@ -76,19 +77,21 @@ def plot_class_maps(
     k=3, # labels of each image: the most probable
     by=None, # as `class_maps`
     boxes=None, # (m,6): number in `items`, label, x0, y0, x1, y1, in pixels of the image that the network sees
-)->np.ndarray: # (N,k+1) axes
+    ax=None, # of `plt.subplots`
+)->plt.Axes:
     "Each image with its labels, and the maps of its most probable labels; ✓ where the label is right; dashed: boxes of that label"
+    k = min(k, len(learn.dls.vocab))
+    ax, axs = _grid(len(items)*(k+1), k+1, (1.9, 2.1), ax)
     dl = learn.dls.test_dl(items, with_labels=True, bs=len(items), num_workers=0)
     x, y = dl.one_batch()
     maps, logits = (t.float().cpu() for t in class_maps(learn.model, x, by=by))
     images, probs = dl.decode((x, y))[0].cpu(), getattr(learn.loss_func, 'activation', torch.sigmoid)(logits)
     vocab, boxes = list(learn.dls.vocab), np.zeros((0,6)) if boxes is None else np.asarray(boxes)
-    fig,axs = plt.subplots(len(items), k+1, figsize=(1.9*(k+1), 2.1*len(items)), layout='constrained', squeeze=False)
-    for i,row in enumerate(axs):
+    for i,row in enumerate(axs.reshape(-1, k+1)):
         plot_map(images[i], torch.zeros(1,1), row[0], '\n'.join(l for l,t in zip(vocab, y[i]) if t == 1) or 'no label')
-        for ax,j in zip(row[1:], probs[i].argsort(descending=True).tolist()):
-            plot_map(images[i], maps[i,j], ax, f"{vocab[j]} {probs[i,j]:.2f}{' ✓' if y[i,j] == 1 else ''}", boxes[(boxes[:,0] == i) & (boxes[:,1] == j), 2:])
-    return axs
+        for a,j in zip(row[1:], probs[i].argsort(descending=True).tolist()):
+            plot_map(images[i], maps[i,j], a, f"{vocab[j]} {probs[i,j]:.2f}{' ✓' if y[i,j] == 1 else ''}", boxes[(boxes[:,0] == i) & (boxes[:,1] == j), 2:])
+    return ax
 
 # %% ../nbs/38_attention.ipynb #523fb77c
 def pointing_game(

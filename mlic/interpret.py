@@ -278,13 +278,24 @@ def plot_image(self:MultiLabelInterpretation,
 def plot_images(self:MultiLabelInterpretation,
     rows, # numbers of images, such as `top_losses().index`
     cols=6, # in a row
-)->np.ndarray: # the axes
-    "Several images beside one another"
+    ax=None, # of `plt.subplots`
+)->plt.Axes:
+    "Several images beside one another, in the place of `ax`"
     rows = list(rows)
-    fig,axs = plt.subplots(-(-len(rows)//cols), min(cols, len(rows)), figsize=(1.9*min(cols, len(rows)), 2.9*-(-len(rows)//cols)), layout='constrained', squeeze=False)
-    for ax,i in zip(axs.flat, rows): self.plot_image(i, ax)
-    for ax in axs.flat[len(rows):]: ax.axis('off')
-    return axs
+    ax, axs = _grid(len(rows), cols, (1.9, 2.9), ax)
+    for a,i in zip(axs, rows): self.plot_image(i, a)
+    return ax
+
+def _grid(n, cols, size, ax):
+    "`ax`, and in its place axes for `n` pictures, `cols` in a row, of some inches each where there is no figure yet"
+    if not n: raise MLICError("there are no images to show")
+    rows, cols = -(-n//cols), min(cols, n)
+    if ax is None: ax = plt.subplots(figsize=(size[0]*cols, size[1]*rows), layout='constrained')[1]
+    if ax.get_subplotspec() is None: raise MLICError("the place of ax cannot be divided; take one of plt.subplots()")
+    ax.axis('off')
+    axs = ax.get_subplotspec().subgridspec(rows, cols).subplots(squeeze=False).ravel()
+    for a in axs[n:]: a.axis('off')
+    return ax, axs[:n]
 
 # %% ../nbs/37_interpret.ipynb #a5e2e1ce
 @patch
