@@ -62,11 +62,11 @@ def page(
         except MLICError as e: raise gr.Error(str(e)) from e
         given = table[table.given]
         says = ', '.join(given.label) if len(given) else 'no label'
-        return f'### {says}', table.assign(probability=table.probability.round(3), threshold=table.threshold.round(3), given=np.where(table.given, 'yes', '')), fig
+        return f'### {says}', fig, table.assign(probability=table.probability.round(3), threshold=table.threshold.round(3), given=np.where(table.given, 'yes', ''))
     with gr.Blocks(title='mlic', analytics_enabled=False) as blocks:
         gr.Markdown(f"# What does the model see?\n{len(predictor.vocab)} labels: {', '.join(predictor.vocab[:30])}{', ...' if len(predictor.vocab) > 30 else ''}. A label is given where its probability is above its threshold (orange line). A map shows where a label comes from, not whether it is right.")
         with gr.Row():
             image = gr.Image(type='pil', image_mode=None, label='image')
-            with gr.Column(): outputs = [gr.Markdown(), gr.Dataframe(label='labels', interactive=False), gr.Plot(label='where')]
+            with gr.Column(): outputs = [gr.Markdown(), gr.Plot(show_label=False), gr.Dataframe(label='labels', interactive=False)]
         image.change(look, image, outputs)
     return blocks

@@ -4,6 +4,7 @@
 --run runs the tutorial and the how-to pages (nbs/pages/*.ipynb) anew, all or those named, and stores their outputs."""
 import importlib, inspect, json, os, re, shutil, sys, tempfile
 from html.parser import HTMLParser
+from itertools import groupby
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -206,7 +207,10 @@ def notebook(src, page, syms, links, names):
 
     class ShowSymbols(Processor):
         "Each show_doc cell as Markdown, from the imported module: no cell of a notebook is executed"
-        def begin(self): self.level, self.shown = 2, {c[1] for cell in self.nb.cells if cell.cell_type == 'code' and (c := show_doc(cell))}
+        def begin(self):
+            self.level, self.shown = 2, {c[1] for cell in self.nb.cells if cell.cell_type == 'code' and (c := show_doc(cell))}
+            runs = [list(cells) for _, cells in groupby(self.nb.cells, lambda c: hasattr(c, 'has_sd'))]
+            self.nb.cells = [c for run in runs for c in (run[::-1] if hasattr(run[0], 'has_sd') else run)] # nbdev has them the last first
         def cell(self, cell):
             if cell.cell_type == 'markdown' and re.search(r'^## ', cell.source, re.M): self.level = 3
             call = show_doc(cell)
@@ -341,10 +345,17 @@ def build(docs=DOCS):
             p = out/name
             shutil.rmtree(p) if p.is_dir() else p.unlink(missing_ok=True)
         for p in out.rglob('*.map'): p.unlink()
+        for p in out.rglob('*.html'): p.write_text(breakable(p.read_text(encoding='utf-8')), encoding='utf-8')
         (out/'.nojekyll').touch()
         shutil.rmtree(docs, ignore_errors=True)
         shutil.copytree(out, docs)
     return warned
+
+
+def breakable(html):
+    "A long name in a heading may break after a dot or an underscore and before a capital"
+    one = lambda m: m[1] + re.sub(r'(?<=\w)[._](?=\w)|(?<=[a-z])(?=[A-Z])', lambda at: at[0] + '<wbr>', m[2])
+    return re.sub(r'(<h[1-6]>)([^<\s]{16,})', one, html)
 
 
 class _Page(HTMLParser):

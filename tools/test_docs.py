@@ -27,6 +27,11 @@ def test_callouts():
     assert docs.callouts(':::{.callout-tip title="T"}\na\n:::').startswith(':::{admonition} T\n:class: tip\n')
 
 
+def test_breakable():
+    assert docs.breakable('<h2>LabelSet.plot_all_maps<a') == '<h2>Label<wbr>Set.<wbr>plot_<wbr>all_<wbr>maps<a'
+    assert docs.breakable('<h2>f1_score<a') == '<h2>f1_score<a' and docs.breakable('<p>a_long_name_of_something</p>').count('wbr') == 0
+
+
 def test_parameter_table():
     def f(a:'int|str', # one | two
           b=1, # second
@@ -35,6 +40,14 @@ def test_parameter_table():
     table = docs.parameter_table(f)
     assert r'one \| two' in table and r'int\|str' in table and '`1`' in table and '**returns**' in table, table
     assert docs.parameter_table(lambda x: x) == ''
+
+
+def test_symbols_as_in_the_source():
+    for page in ('interpret', 'explore', 'caching'):
+        names, source = docs.symbols()[page], (docs.ROOT/'mlic'/f'{page}.py').read_text()
+        shown = [n for n in re.findall(r'<h[23]>([\w.]+)<a class="headerlink"', (built()/f'{page}.html').read_text().replace('<wbr>', '')) if n in names]
+        at = [re.search(rf'(?:def|class) {n.split(".")[-1]}\b', source).start() for n in shown]
+        assert len(at) > 1 and at == sorted(at), (page, shown)
 
 
 def test_links():
