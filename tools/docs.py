@@ -46,6 +46,7 @@ def _name(x): return re.sub(r' at 0x[0-9a-f]+', '', getattr(x, '__name__', None)
 
 def _plain_signature(name, obj):
     "The call without annotations, since the table has them; one parameter per line where it is long"
+    if inspect.isclass(obj) and (getattr(obj.__init__, '__module__', '') or '').startswith('fast'): return f'{name}()' # whose events would be its parameters
     try: sig = inspect.signature(obj)
     except (ValueError, TypeError): return name
     params = [p.replace(annotation=p.empty) for p in sig.parameters.values() if p.name != 'self']
@@ -62,15 +63,18 @@ def parameter_table(obj):
     rows, empty = [], inspect.Parameter.empty
     if not any(p['docment'] for p in dm.values()): return ''
     for name, p in dm.items():
-        if name == 'self' or (name == 'return' and p['docment'] is None and p['anno'] is empty): continue
+        if name == 'self' or (name == 'return' and p['docment'] is None and p['anno'] in (empty, None, type(None))): continue
         anno = '' if p['anno'] in (empty, None, type(None)) else f"`{_cell(_name(p['anno']))}`"
         default = '' if p['default'] is empty else f"`{_cell(_name(p['default']) if callable(p['default']) else repr(p['default']))}`"
         label = '**returns**' if name == 'return' else f'`` {name} ``'
         rows.append(f"| {label} | {anno} | {default} | {_cell(p['docment'] or '')} |")
-    return '\n'.join(['| parameter | type | default | meaning |', '|---|---|---|---|', *rows])
+    return '\n'.join(['| parameter | type | default | meaning |', '|---|---|---|---|', *rows]) if rows else ''
 
 
 def _doc(obj): return ' '.join((inspect.getdoc(obj) or '').split()) if getattr(obj, '__doc__', None) else ''
+
+
+def _entry(name): return f'```{{index}} ! single: {name.split(".")[-1]}\n```' if '.' in name else '' # a title is found by more than half of it only
 
 
 def show_symbol(mod, name, level, anchors, prefix='', apart=()):
@@ -80,13 +84,13 @@ def show_symbol(mod, name, level, anchors, prefix='', apart=()):
         for part in name.split('.'): obj = getattr(obj, part)
     except AttributeError: sys.exit(f'mlic/{mod}.py has no {name}, which its notebook exports; run `make export` first')
     own = {s: a for s, a in anchors.items() if s == name or s.startswith(name + '.') and s not in apart}
-    out = [f"{'#'*level} {name}", ''.join(f'<span id="{a}"></span>' for s, a in own.items() if s != name or a != heading_id(name)),
+    out = [f"{'#'*level} {name}", _entry(name), ''.join(f'<span id="{a}"></span>' for s, a in own.items() if s != name or a != heading_id(name)),
            f'[source]({prefix}../mlic/{mod}.py){{.source}}', f'```python\n{_plain_signature(name, obj)}\n```', _doc(obj), parameter_table(obj)]
     for meth in (s for s in own if s != name and not s.split('.')[-1].startswith('_')):
         f = inspect.getattr_static(obj, meth.split('.')[-1], None)
         f = getattr(f, '__func__', getattr(f, 'fget', f))
         if f is None or not (_doc(f) or parameter_table(f)): continue
-        out += [f'```python\n{_plain_signature(meth, f)}\n```', _doc(f), parameter_table(f)]
+        out += [_entry(meth), f'```python\n{_plain_signature(meth, f)}\n```', _doc(f), parameter_table(f)]
     return '\n\n'.join(o for o in out if o)
 
 
@@ -302,7 +306,7 @@ html_static_path, html_css_files = [{assets!r}], ['docs.css']
 html_copy_source = html_show_sourcelink = html_show_sphinx = html_show_search_summary = False
 html_last_updated_fmt = None
 html_theme_options = dict(top_of_page_buttons=[])
-nb_execution_mode, nb_output_stderr = 'off', 'remove'
+nb_execution_mode, nb_output_stderr, nb_render_markdown_format = 'off', 'remove', 'gfm'
 myst_enable_extensions = ['dollarmath', 'amsmath', 'colon_fence', 'attrs_inline', 'deflist']
 myst_all_links_external, myst_dmath_double_inline = True, True
 mathjax_path, html_assets_policy, html_search_scorer = 'tex-svg.js', 'per_page', {scorer!r}

@@ -208,6 +208,16 @@ class Browser:
         shutil.rmtree(self.home, ignore_errors=True)
 
 
+CUT = '''[...document.querySelectorAll("article td")].flatMap(td => {
+    const texts = document.createTreeWalker(td, NodeFilter.SHOW_TEXT), bad = []
+    for (let t; t = texts.nextNode();) for (const m of t.data.matchAll(/[\\w.,]+/g)) {
+        const r = document.createRange()
+        r.setStart(t, m.index); r.setEnd(t, m.index + m[0].length)
+        if (new Set([...r.getClientRects()].map(c => c.top)).size > 1) bad.push(m[0])
+    }
+    return bad}).slice(0, 5)'''
+
+
 def browser_every_page(b):
     math = 0
     for path in sorted(built().rglob('*.html')):
@@ -219,6 +229,8 @@ def browser_every_page(b):
             wide = b.js('[...document.querySelectorAll("article *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && '
                         '!e.closest("pre,table,mjx-container,.cell_output")).map(e => e.outerHTML.slice(0, 80))')
             assert b.js('document.documentElement.scrollWidth') <= px and not wide, (name, px, wide)
+            assert not (cut := b.js(CUT)), f'{name}: words of tables are cut at {px} px: {cut}'
+        assert not b.js('/\\|\\s*[-—]+\\s*\\|/.test([...document.querySelectorAll("article p")].map(e => e.innerText).join("\\n"))'), f'{name}: a table is not drawn as one'
         n = b.js('document.querySelectorAll("article .math").length')
         drawn = b.js('document.querySelectorAll("article .math mjx-container svg").length')
         assert drawn >= n and not b.js('document.querySelectorAll("[data-mml-node=merror]").length'), f'{name}: {drawn} of {n} formulas drawn'
@@ -242,6 +254,10 @@ def browser_search(b):
     b.open(first)
     assert b.js('document.querySelector(":target") && document.querySelector(":target").innerText.includes("%s")' % name), first
     assert syms[mod][name] in b.js('[...document.querySelectorAll("[id]")].map(e => e.id)')
+    b.open((built()/'search.html').as_uri() + '?q=plot_curve') # a method, whose heading is more than twice as long
+    assert b.wait('document.querySelectorAll("#search-results li a").length')
+    b.wait('/found|matching/.test(document.querySelector(".search-summary")?.innerText)')
+    assert '/interpret.html#' in b.js('document.querySelector("#search-results li a").href')
 
 
 if __name__ == '__main__':
