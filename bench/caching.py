@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np, torch
 from fastai.data.core import DataLoaders
 from mlic.backbones import Stage
-from mlic.caching import ActivationStore, _CachedLearner, _CachedLoader, _CachedModel, _key, cache_activations
+from mlic.caching import ActivationStore, _block, _CachedLearner, _CachedLoader, _CachedModel, _key, cache_activations
 from mlic.data import dataloaders
 from mlic.heads import LinearHead
 from mlic.learner import FrozenBody, FusedAdam, Policy, fit_policy, mlic_learner
@@ -98,7 +98,19 @@ def fill(folder, limit_mb):
 def larger_than_memory(folder, limit_mb):
     "Items/s through a Learner with the store in memory, and with `limit_mb` for its pages; in a process of its own"
     store, group = ActivationStore(folder), Path(f'/sys/fs/cgroup/memory/mlic_bench_{os.getpid()}')
-    block = max(limit_mb*2**20//8//(store.shard*2048), 1) # as `cache_activations` would choose it
+    def within(f):
+        "f() with the limit"
+        (group/'cgroup.procs').write_text(str(os.getpid()))
+        try: return f()
+        finally: (group.parent/'cgroup.procs').write_text(str(os.getpid()))
+    try:
+        group.mkdir()
+        (group/'memory.limit_in_bytes').write_text(str(limit_mb*2**20))
+        how = f'in a control group of {limit_mb} MB (the process had its own memory before it was put there)'
+        block = within(lambda: _block(store)) # as `cache_activations` chooses it there
+    except OSError:
+        within, block = (lambda f: f()), max(limit_mb*2**20//8//(store.shard*2048), 1)
+        how = 'without a limit, for want of the right to set one, but with nothing of the store in memory at the start'
     def rate(block, batches=None):
         dl = _CachedLoader(np.arange(store.n), store, bs=64, shuffle=True, drop_last=True, block=block)
         if batches: # as much of an epoch, in its order, as the time allows
@@ -116,14 +128,9 @@ def larger_than_memory(folder, limit_mb):
     for s in range(store.shards): [a.sum() for a in store.arrays(s)] # into memory
     memory = {b: max(rate(b) for _ in range(2)) for b in (block, None)}
     drop()
-    try:
-        group.mkdir()
-        (group/'memory.limit_in_bytes').write_text(str(limit_mb*2**20)); (group/'cgroup.procs').write_text(str(os.getpid()))
-        how = f'in a control group of {limit_mb} MB (the process had its own memory before it was put there)'
-    except OSError: how = 'without a limit, for want of the right to set one, but with nothing of the store in memory at the start'
-    blocks = rate(block); drop()
-    alone = rate(None, 200) # batches; the whole would take long
-    if group.exists(): (group.parent/'cgroup.procs').write_text(str(os.getpid())); group.rmdir()
+    blocks = within(lambda: rate(block)); drop()
+    alone = within(lambda: rate(None, 200)) # batches; the whole would take long
+    if group.exists(): group.rmdir()
     print(f'''A store of {4*limit_mb} MB ({store.n:,} items of 512 features, {store.shards} shards) {how}; items/s through a Learner, linear head, batches of 64. One epoch, in memory the better of two; from disk at random 200 batches.
 
 | order | in memory | from disk | share |

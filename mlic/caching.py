@@ -6,15 +6,18 @@
 __all__ = ['ActivationStore', 'cache_activations', 'fine_tune_cached', 'stores', 'prune']
 
 # %% ../nbs/31_caching.ipynb #88fa8579
-import errno, hashlib, json, os, shutil, time, zlib
+import dis, errno, hashlib, io, json, os, pickle, plum, shutil, sys, time, warnings, zlib
 import numpy as np, torch, torch.distributed as dist
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
+from copy import copy
 from dataclasses import replace
+from enum import Enum
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
+from types import CodeType, FunctionType, MethodType, ModuleType
 from uuid import uuid4
 from fastcore.foundation import L
 from fastai.data.core import DataLoaders
@@ -24,38 +27,73 @@ from fastai.torch_core import no_random, params, set_seed
 from torch import nn
 from .core import MLICError, progress
 from .heads import AuxLoss, select
-from .learner import Policy, _quiet, find_lr, fit_policy # floor: global tuning after the cached head goes by the learner's policy
+from .learner import FrozenBody, Policy, _quiet, find_lr, fit_policy # floor: global tuning after the cached head goes by the learner's policy
 
 # %% ../nbs/31_caching.ipynb #a3125fd4
-def _digest(o, h):
-    "Feed a description of `o` into the hash `h`: values of tensors and arrays, code of functions, what objects were made with"
-    if isinstance(o, torch.Tensor): o = o.detach().cpu().contiguous().numpy() if o.dtype != torch.bfloat16 else o.float().cpu().numpy()
+_library = {'mlic','fastai','fastcore','fasttransform','plum','torch','torchvision','timm','numpy','PIL','pandas','scipy','sklearn','skimage','cv2','albumentations','kornia'} | set(sys.stdlib_module_names)
+
+def _own(o): return (getattr(o, '__module__', None) or '').split('.')[0] not in _library # of the user, who may change it
+
+def _functions(cls):
+    "Name and function of what a class defines itself; fastai's transforms have several behind one name"
+    for name,f in vars(cls).items():
+        f = getattr(f, '__func__', f)
+        for g in [m.implementation for m in f.methods] if isinstance(f, plum.Function) else [f]:
+            if isinstance(g, FunctionType): yield name, g
+
+def _stored(classes, but=()):
+    "Names of the attributes that functions of some classes assign"
+    return {i.argval for c in classes for name,f in _functions(c) if name not in but for i in dis.get_instructions(f) if i.opname == 'STORE_ATTR'}
+
+def _digest(o, h, seen=()):
+    "Feed a description of `o` into the hash `h`: values of tensors and arrays, functions with all that they refer to, what objects were made with"
+    if isinstance(o, torch.Tensor): o = o.detach().cpu().contiguous().numpy() if o.dtype != torch.bfloat16 else o.detach().float().cpu().numpy()
+    go = partial(_digest, h=h, seen=(*seen, id(o)))
+    if id(o) in seen: return # refers to itself
+    h.update(type(o).__name__.encode())
     if isinstance(o, np.ndarray): h.update(f'{o.dtype}{o.shape}'.encode()); h.update(np.ascontiguousarray(o).tobytes())
-    elif isinstance(o, (str,int,float,bool,bytes,type(None))): h.update(repr(o).encode())
+    elif isinstance(o, (str,int,float,complex,bool,bytes,type(None),np.generic,np.dtype,torch.dtype,torch.device,Path,Enum,ModuleType)): h.update(repr(o).encode())
     elif isinstance(o, dict):
-        for k in sorted(o, key=str): h.update(str(k).encode()); _digest(o[k], h)
-    elif isinstance(o, (list,tuple,set,L)): h.update(str(len(o)).encode()); [_digest(v, h) for v in o]
-    elif isinstance(o, partial): _digest([o.func, o.args, o.keywords], h)
-    elif isinstance(o, type) or callable(o) and hasattr(o, '__qualname__'):
-        h.update(f'{o.__module__}.{o.__qualname__}'.encode())
-        if code := getattr(o, '__code__', None): _digest([code.co_code, code.co_names, [c for c in code.co_consts if isinstance(c, (str,int,float,bytes,tuple))]], h)
-    elif isinstance(o, (np.generic,)): h.update(repr(o.item()).encode())
-    else: # a transform: its class and what it was made with, not what it drew last
-        h.update(type(o).__qualname__.encode())
-        own = vars(o) if hasattr(o, '__dict__') else {}
+        for k in sorted(o, key=str): h.update(str(k).encode()); go(o[k])
+    elif isinstance(o, (list,tuple,L)): h.update(str(len(o)).encode()); [go(v) for v in o]
+    elif isinstance(o, (set,frozenset)): h.update(str(sorted(map(repr, o))).encode())
+    elif isinstance(o, partial): go([o.func, o.args, o.keywords])
+    elif isinstance(o, MethodType): go([o.__func__, o.__self__])
+    elif isinstance(o, CodeType): go([o.co_code, o.co_names, list(o.co_consts)])
+    elif isinstance(o, FunctionType):
+        go([o.__qualname__, o.__code__, o.__defaults__, o.__kwdefaults__, [c.cell_contents for c in o.__closure__ or ()]])
+        if _own(o): go({n: o.__globals__[n] for n in _names(o.__code__) if n in o.__globals__})
+    elif isinstance(o, type): h.update(f'{o.__module__}.{o.__qualname__}'.encode()); [go([name, f]) for c in o.__mro__ if _own(c) for name,f in _functions(c)]
+    elif hasattr(o, '__qualname__') or not hasattr(o, '__dict__'):
+        try: h.update((getattr(o, '__qualname__', None) or '').encode() + (b'' if hasattr(o, '__qualname__') else pickle.dumps(o)))
+        except Exception as e: raise MLICError(f"activations cannot be stored: a transform holds {o!r}, of which there is no telling whether it has changed ({e})") from e
+    else: # a transform, say: its class and what it was made with, not what it drew last
+        go(type(o))
+        own, mro = vars(o), type(o).__mro__
         made = own.get('__stored_args__', own)
-        _digest({k: v for k,v in own.items() if not k.startswith('_') and k not in ('encodes','decodes','setups')
-                 and (k in made or isinstance(v, (list,L))) and (callable(v) or isinstance(v, (str,int,float,bool,type(None),tuple,list,L,dict,torch.Tensor,np.ndarray)))}, h)
-        if 'encodes' in own: _digest([m.implementation for m in own['encodes'].methods], h) # of a `Transform(f)`
+        drawn = _stored(filter(_own, mro), ('__init__','setups')) | _stored(c for c in mro if not _own(c)) if _own(type(o)) else own
+        simple = lambda v: callable(v) or isinstance(v, (str,int,float,bool,type(None),tuple,list,L,dict,torch.Tensor,np.ndarray,np.generic))
+        go({k: v for k,v in own.items() if not k.startswith('__') and k not in ('encodes','decodes','setups','before_call')
+            and (k not in drawn or not k.startswith('_') and (k in made or isinstance(v, (list,L))) and simple(v))})
+        if 'encodes' in own: go([m.implementation for m in own['encodes'].methods]) # of a `Transform(f)`
+
+def _names(code): return {*code.co_names, *(n for c in code.co_consts if isinstance(c, CodeType) for n in _names(c))}
+
+def _structure(body):
+    "Of each module its class and its settings; weights alone do not tell strides and activations"
+    plain = (str,int,float,bool,tuple,list,type(None))
+    return [(name, type(m), {k: v for k,v in vars(m).items() if k[0] != '_' and k != 'training' and (isinstance(v, plain) or isinstance(v, FunctionType))}) for name,m in body.named_modules()]
 
 def _key(body, needs, dls, items, views, dtype, seed):
     "Content hash of body weights, transforms, files, targets and what is stored of them"
     h = hashlib.blake2b(digest_size=16)
-    _digest([type(body).__qualname__, body.state_dict(), needs, views, dtype, seed if views > 1 else None], h)
+    _digest([_structure(body), {**body.state_dict(), **dict(body.named_buffers())}, needs, views, dtype, seed if views > 1 else None], h)
     for dl in (dls.valid, dls.train) if views > 1 else (dls.valid,): _digest([list(dl.after_item.fs), list(dl.after_batch.fs)], h)
     image, *targets = dls.test_dl(items, with_labels=True).dataset.tls
     _digest([list(image.tfms.fs), [torch.stack([*t]).as_subclass(torch.Tensor) for t in targets]], h)
-    for o in items: h.update(hashlib.blake2b(_path(o).read_bytes()).digest())
+    for o in items:
+        try: h.update(hashlib.blake2b(_path(o).read_bytes()).digest())
+        except OSError as e: raise MLICError(f"{_path(o)} cannot be read ({e.strerror})") from e
     return h.hexdigest()
 
 def _path(item):
@@ -74,10 +112,16 @@ class ActivationStore:
         shard=512, # items in a shard
     ):
         self.folder = Path(folder)
-        if n is not None and not (self.folder/'meta.json').exists(): _whole(self.folder/'meta.json', lambda f: f.write(json.dumps(dict(n=n, views=views, dtype=dtype, shard=shard)).encode()))
-        try: self.meta = json.loads((self.folder/'meta.json').read_text())
-        except (OSError, ValueError) as e: raise MLICError(f"{self.folder}: no activation store ({e})") from e
-        self.n, self.views, self.shard = (self.meta[k] for k in ('n','views','shard'))
+        want = dict(n=n, views=views, dtype=dtype, shard=shard)
+        try:
+            self.meta = json.loads((self.folder/'meta.json').read_text())
+            self.n, self.views, self.shard = (self.meta[k] for k in ('n','views','shard'))
+            if n is not None and {**self.meta, 'shard': shard} != want: raise ValueError(f'it is of {self.meta}')
+        except (OSError, ValueError, TypeError, KeyError) as e:
+            if n is None: raise MLICError(f"{self.folder}: no activation store ({e})") from e
+            for f in self.folder.glob('[0-9]*.json'): f.unlink() # shards of who knows what
+            self.meta, self.n, self.views, self.shard = want, n, views, shard
+            _whole(self.folder/'meta.json', lambda f: f.write(json.dumps(want).encode()))
         self.shards = -(-self.n//self.shard)
         self._maps = {}
 
@@ -89,16 +133,17 @@ class ActivationStore:
         "Put a shard in place; its marker with the checksums comes last"
         names = []
         for k,a in enumerate(arrays):
-            a = np.ascontiguousarray(a, dtype=self.meta['dtype'] if k < len(arrays)-1 else 'float32') # the last are the targets
-            name = f'{s:05}_{k}.npy'
-            _whole(self.folder/name, lambda f: _save(f, a))
-            names.append((name, zlib.crc32(a)))
+            with np.errstate(over='ignore'): b = np.ascontiguousarray(a, dtype=self.meta['dtype'] if k < len(arrays)-1 else 'float32') # the last are the targets
+            if self.meta['dtype'] == 'float16' and np.isinf(b).any() and np.isfinite(a).all(): raise MLICError(f"activations up to {np.abs(a).max():.3g} do not fit into float16; take dtype='float32'")
+            name, crc = f'{s:05}_{k}.npy', []
+            _whole(self.folder/name, lambda f: crc.append(_save(f, b)))
+            names.append((name, crc[0]))
         _whole(self.folder/f'{s:05}.json', lambda f: f.write(json.dumps(names).encode()))
 
     def check(self, s, full=False)->bool:
         "Is shard `s` there and, with `full`, are its checksums right"
-        try: return all(zlib.crc32(np.load(f, mmap_mode='r')) == crc if full else f.exists() for f,crc in self.files(s))
-        except (OSError, ValueError, EOFError): return False
+        try: return len(files := self.files(s)) > 1 and all(zlib.crc32(np.memmap(f, np.uint8, 'r')) == crc if full else f.exists() for f,crc in files)
+        except (OSError, ValueError, TypeError): return False
 
     def missing(self, full=False)->list: return [s for s in range(self.shards) if not self.check(s, full)]
     def verify(self)->list: return self.missing(full=True) # numbers of the shards that are missing or damaged
@@ -129,9 +174,11 @@ class ActivationStore:
         return [torch.from_numpy(o) for o in out]
 
 def _save(f, a):
-    "`np.save`, whose own writing keeps quiet about why it failed"
-    np.lib.format.write_array_header_1_0(f, np.lib.format.header_data_from_array_1_0(a))
-    f.write(a)
+    "`np.save`, whose own writing keeps quiet about why it failed; returns the checksum of the file"
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(a))
+    f.write(head.getvalue()); f.write(a)
+    return zlib.crc32(a, zlib.crc32(head.getvalue()))
 
 def _mapped(file):
     "An array of a `.npy` file, mapped without an open file for each, of which a process has only so many"
@@ -161,9 +208,8 @@ def _read_of(body, needs, batch):
     z = select(body(x), needs)
     return [t.float().cpu().numpy() for t in ([z] if isinstance(needs, str) else z)] + [y.float().cpu().numpy()]
 
-def _bodies(body, needs, batches):
-    "`_read_of` every batch, in order; what comes next is decoded meanwhile, where there is more than two cores for the body"
-    beside = next(body.parameters()).device.type != 'cpu' or torch.get_num_threads() > 2
+def _bodies(body, needs, batches, beside):
+    "`_read_of` every batch, in order; `beside`: another thread decodes what comes next"
     with closing(_ahead(batches) if beside else batches) as stream:
         for b in stream: yield _read_of(body, needs, b)
 
@@ -196,8 +242,9 @@ def _compute(store, learn, items, needs, seed, todo):
     "Run the body over the shards `todo` and write each when it is full"
     if not todo: return
     body, start, done, got = learn.model.body.eval(), time.perf_counter(), 0, [()]
+    beside = not learn.dls.valid.num_workers and (torch.device(learn.dls.device or 'cpu').type != 'cpu' or torch.get_num_threads() > 2)
     total = sum(-(-len(store.range(s))//learn.dls.valid.bs) for s in todo)*store.rows()
-    with closing(_bodies(body, needs, _passes(learn, store, items, todo, seed))) as stream:
+    with closing(_bodies(body, needs, _passes(learn, store, items, todo, seed), beside)) as stream:
         bar = progress(stream, total, show=hasattr(learn, 'progress'))
         batches = iter(bar)
         for s in todo:
@@ -220,7 +267,8 @@ def _fill(store, learn, items, needs, seed):
     "Compute the shards that are missing or damaged; the ranks of one job share them and wait for each other"
     todo = store.verify()
     for f in store.folder.glob('.unfinished_*'): # of a process that was killed
-        if time.time() - f.stat().st_mtime > 3600: f.unlink(missing_ok=True)
+        with suppress(FileNotFoundError): # it is finished meanwhile
+            if time.time() - f.stat().st_mtime > 3600: f.unlink()
     if not (dist.is_available() and dist.is_initialized()): return _compute(store, learn, items, needs, seed, todo)
     _compute(store, learn, items, needs, seed, [s for s in todo if s % dist.get_world_size() == dist.get_rank()])
     dist.barrier()
@@ -280,6 +328,9 @@ class _CachedLearner(Learner):
                 self._asked[1][name] = [cb for cb in sorted(self.cbs, key=attrgetter('order')) if name == 'after_fit' or hasattr(type(cb), name) or name in vars(cb)]
             for cb in self._asked[1][name]: cb(name)
     def _set_device(self, b): return b if b[0].device == next(self.model.parameters()).device else super()._set_device(b)
+    def _on_images(self, *args, **kwargs): raise MLICError("this Learner sees stored activations and no images; the Learner on images has the same head: use that one")
+    export = predict = show_results = _on_images
+
 
 # %% ../nbs/31_caching.ipynb #a1f74f51
 def cache_activations(
@@ -291,31 +342,44 @@ def cache_activations(
 )->Learner: # whose model is the same head object
     "A Learner that trains the head of `learn` on its body's stored activations"
     if dtype not in ('float32','float16'): raise MLICError(f"dtype is {dtype!r}; choose from: float32, float16")
-    if views < 1: raise MLICError(f"views is {views}; it must be at least 1")
-    head, sides = learn.model.head, [[(str(_path(o)), o) for o in dl.dataset.items] for dl in learn.dls.loaders]
-    unique = dict(sorted({p: o for side in sides for p,o in side}.items())) # once, where sides share one
+    if not isinstance(views, int) or views < 1: raise MLICError(f"views is {views!r}; it must be a whole number of at least 1")
+    if not hasattr(learn.model, 'body') or not hasattr(learn.model, 'head'): raise MLICError(f"the model is a {type(learn.model).__name__}; only an MLICModel, as `mlic_learner` makes it, has a body whose activations can be stored for a head")
+    head, sides = learn.model.head, [[((str(_path(o)), repr(o)), o) for o in dl.dataset.items] for dl in learn.dls.loaders]
+    unique = dict(sorted({p: o for side in sides for p,o in side}.items())) # once, where sides share one; a side may have other targets
     number, items = {p: i for i,p in enumerate(unique)}, list(unique.values())
     root = Path(path) if path is not None else Path(os.environ.get('MLIC_CACHE') or Path.home()/'.cache'/'mlic')/'activations'
     bs = learn.dls.valid.bs
-    was = learn.model.training
-    with no_random(seed):
+    if root.exists() and not root.is_dir(): raise MLICError(f"path: {root} is a file; give a folder")
+    with no_random(seed), _in_eval(learn.model):
         store = ActivationStore(root/_key(learn.model.body, head.needs, learn.dls, items, views, dtype, seed), len(items), views, dtype, shard=max(512//bs, 1)*bs)
         _fill(store, learn, items, head.needs, seed)
-    learn.model.train(was)
     loader = lambda dl, side, **kw: _CachedLoader(np.array([number[p] for p,_ in side]), store, bs=dl.bs, device=learn.dls.device, **kw)
-    train = dict(shuffle=True, drop_last=learn.dls.train.drop_last, random_view=views > 1, block=_block(store), wgts=getattr(learn.dls.train, 'wgts', None))
+    train = dict(shuffle=learn.dls.train.shuffle, drop_last=learn.dls.train.drop_last, random_view=views > 1, block=_block(store), wgts=getattr(learn.dls.train, 'wgts', None))
     dls = DataLoaders(*(loader(dl, side, **(train if k == 0 else {})) for k,(dl,side) in enumerate(zip(learn.dls.loaders, sides))))
     dls.vocab = learn.dls.vocab
     for cached,plain in zip(dls.loaders, learn.dls.loaders): cached.rng.setstate(plain.rng.getstate())
-    return _quiet(_CachedLearner(dls, _CachedModel(head), loss_func=learn.loss_func, metrics=learn.metrics, opt_func=learn.opt_func, lr=learn.lr, path=learn.path,
-                                 splitter=lambda m: [params(m.head)], cbs=[AuxLoss()]))
+    cached = _CachedLearner(dls, _CachedModel(head), loss_func=learn.loss_func, metrics=learn.metrics, opt_func=learn.opt_func, lr=learn.lr, path=learn.path, model_dir=learn.model_dir,
+                            wd=learn.wd, wd_bn_bias=learn.wd_bn_bias, moms=learn.moms, splitter=lambda m: [params(m.head)], cbs=[AuxLoss()])
+    there = (FrozenBody, *map(type, cached.cbs))
+    return _quiet(cached.add_cbs([copy(cb) for cb in learn.cbs if not isinstance(cb, there)])) # the user's own
+
+@contextmanager
+def _in_eval(model):
+    "The model in eval mode, and as it was afterwards, whatever happens"
+    was = model.training
+    model.eval()
+    try: yield
+    finally: model.train(was)
 
 def _memory():
     "Bytes of memory that this process may use: the machine's, or less where its control group is given less"
     limits = [os.sysconf('SC_PHYS_PAGES')*os.sysconf('SC_PAGE_SIZE')]
-    for file in ('/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes'):
-        try: limits.append(int(Path(file).read_text()))
-        except (OSError, ValueError): pass # no such group, or 'max'
+    groups = Path('/proc/self/cgroup')
+    for _,kinds,group in (l.split(':', 2) for l in groups.read_text().splitlines()) if groups.exists() else ():
+        if kinds not in ('', 'memory'): continue
+        root, name = (Path('/sys/fs/cgroup/memory'), 'memory.limit_in_bytes') if kinds else (Path('/sys/fs/cgroup'), 'memory.max')
+        for g in (Path(group), *Path(group).parents): # a group has the limits of those that it is in as well
+            with suppress(OSError, ValueError): limits.append(int((root/str(g).lstrip('/')/name).read_text())) # no such file, or 'max'
     return min(limits)
 
 def _block(store):
@@ -331,6 +395,7 @@ def fine_tune_cached(
     policy:Policy=Policy(), # its `lr` is the head's; 'find': once for each part
     path=None, # folder for stores, as `cache_activations` has it
     seed=None, # of batches and augmentation
+    monitor='ap_macro', # metric that marks the best epoch, as `fit_policy` has it
 )->tuple: # the `History` of either part
     "The head on cached activations, then global tuning with rates from lr/100 at the stem to lr at the head (fastai's `fine_tune`, with a cached first part)"
     head = fit_policy(cache_activations(learn, path), epochs_head, policy, seed)
@@ -346,9 +411,12 @@ def stores(
     root = Path(path) if path is not None else Path(os.environ.get('MLIC_CACHE') or Path.home()/'.cache'/'mlic')/'activations'
     found = []
     for meta in root.glob('*/meta.json'):
-        s = ActivationStore(meta.parent)
-        files = list(meta.parent.iterdir())
-        found.append(dict(folder=meta.parent, items=s.n, views=s.views, dtype=s.meta['dtype'], bytes=sum(f.stat().st_size for f in files), used=max(f.stat().st_mtime for f in files)))
+        try: s = ActivationStore(meta.parent)
+        except MLICError as e: warnings.warn(f"{e}; it is left out, remove the folder"); continue
+        stats = []
+        for f in meta.parent.iterdir():
+            with suppress(FileNotFoundError): stats.append(f.stat()) # renamed meanwhile
+        found.append(dict(folder=meta.parent, items=s.n, views=s.views, dtype=s.meta['dtype'], bytes=sum(f.st_size for f in stats), used=max(f.st_mtime for f in stats)))
     return sorted(found, key=lambda d: d['used'])
 
 def prune(

@@ -36,8 +36,10 @@ def _bytes(text):
     "'500MB' -> 500_000_000"
     units = dict(TB=1e12, GB=1e9, MB=1e6, kB=1e3, B=1)
     unit = next((u for u in units if text.endswith(u)), '')
-    try: return int(float(text.removesuffix(unit))*units.get(unit, 1))
-    except ValueError: raise argparse.ArgumentTypeError(f"{text!r} is no size; write a number of bytes, or 500MB, 2GB") from None
+    try:
+        if (n := int(float(text.removesuffix(unit))*units.get(unit, 1))) >= 0: return n
+        raise ValueError
+    except (ValueError, OverflowError): raise argparse.ArgumentTypeError(f"{text!r} is no size; write a number of bytes, or 500MB, 2GB") from None
 
 # %% ../nbs/42_cli.ipynb #5b1e6c0a
 def _compare(a):

@@ -90,8 +90,8 @@ class History(Callback):
     "After each epoch: losses, every metric, seconds; the validation scores of the best and of the last epoch, and the best one's weights"
     order = 55 # after Recorder and the metrics, before callbacks that may end the training
     def __init__(self,
-        monitor='ap_macro', # metric whose largest value marks the best epoch
-    ): self.monitor = monitor
+        monitor='ap_macro', # metric whose best value marks the best epoch: the largest, of a loss or an error the smallest
+    ): self.monitor, self.sign = monitor, -1 if 'loss' in monitor or 'error' in monitor else 1 # as fastai has it
     def before_fit(self):
         self.run = not hasattr(self.learn, 'lr_finder') and not hasattr(self.learn, 'gather_preds')
         self.rows, self.best, self.weights = [], None, {}
@@ -108,10 +108,11 @@ class History(Callback):
         logits, targs = (torch.cat(t) for t in zip(*self.seen))
         act = getattr(self.learn.loss_func, 'activation', torch.sigmoid)
         self.last = dict(epoch=len(self.rows)-1, probs=act(logits.float()).cpu().numpy(), targs=targs.cpu().numpy().astype(np.int8))
-        if self.best is None or self.rows[self.best['epoch']][self.monitor] < row[self.monitor]:
+        if self.best is None or self._better(row[self.monitor], self.rows[self.best['epoch']][self.monitor]):
             self.best, self.weights = self.last, {k: v.detach().to('cpu', copy=True) for k,v in get_model(self.learn.model).state_dict().items()}
         self.seen = []
 
+    def _better(self, new, best): return self.sign*best < self.sign*new or np.isnan(best) and not np.isnan(new)
     def after_fit(self): self.peak_mb = _peak_mb()
     def load_best(self, learn): # the Learner that it has watched
         "Give the Learner the weights of the best epoch"
@@ -120,7 +121,7 @@ class History(Callback):
     @property
     def df(self): return pd.DataFrame(self.rows).rename_axis('epoch')
     @property
-    def time_to_best(self): return float(sum(r['epoch_s'] for r in self.rows[:self.best['epoch']+1]))
+    def time_to_best(self): return float(sum(r['epoch_s'] for r in self.rows[:self.best['epoch']+1])) if self.best else float('nan')
 
 def _reset_peak():
     "Start anew to watch the largest memory in use: of the GPU, or of this process where Linux allows it"
@@ -137,9 +138,12 @@ def _peak_mb():
 # %% ../nbs/30_learner.ipynb #a02cec7b
 class FrozenBody(Callback):
     "Train the head alone: the body has no gradient and stays in eval mode, so that its batch norm does not move"
-    def before_fit(self): get_model(self.learn.model).body.requires_grad_(False) # which several GPUs wrap
+    def before_fit(self):
+        self.had = [p for p in get_model(self.learn.model).body.parameters() if p.requires_grad] # which several GPUs wrap
+        for p in self.had: p.requires_grad_(False)
     def before_train(self): get_model(self.learn.model).body.eval()
-    def after_fit(self): get_model(self.learn.model).body.requires_grad_(True)
+    def after_fit(self):
+        for p in self.had: p.requires_grad_(True) # what `learn.freeze()` has frozen stays so
 
 # %% ../nbs/30_learner.ipynb #eba6c589
 @dataclass(frozen=True)
@@ -151,6 +155,10 @@ class Policy:
     pct_start:float = .25 # share of the batches spent warming up
     moms:tuple = (.95,.85,.95) # momentum at the start, at the largest rate, at the end
     wd:float = .01 # weight decay
+
+    def __post_init__(self):
+        if not (self.lr == 'find' or isinstance(self.lr, slice) or isinstance(self.lr, (int,float)) and self.lr > 0): raise MLICError(f"lr is {self.lr!r}; give a positive number or 'find'")
+        if not (0 <= self.pct_start <= 1 and self.div > 0 and self.div_final > 0 and np.shape(self.moms) == (3,)): raise MLICError(f"{self}: pct_start is a share from 0 to 1, div and div_final are above 0, moms are three")
 
 # %% ../nbs/30_learner.ipynb #fa6343ab
 def find_lr(
@@ -197,7 +205,7 @@ def fit_policy(
     policy:Policy=Policy(),
     seed=None, # seeds batches, augmentation and dropout; None: as they come
     cbs=(), # further callbacks, for this training alone
-    monitor='ap_macro', # metric whose largest value marks the best epoch
+    monitor='ap_macro', # metric that marks the best epoch, as `History` has it
 )->History:
     "Train `epochs` by `policy`; returns the history, which is `learn.history` as well"
     lr = find_lr(learn, 0 if seed is None else seed) if policy.lr == 'find' else policy.lr
