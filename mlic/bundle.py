@@ -26,6 +26,7 @@ from .data import OpenImage, image_classes
 from .heads import MLICModel
 from .map_heads import registry as heads # with it all heads are registered
 from .metrics import average_precision, ci, f1, per_label, roc_auc
+from .sources import _as_seen
 from .stats import label_stats
 
 # %% ../nbs/35_bundle.ipynb #446cb477
@@ -158,7 +159,7 @@ class Predictor:
     def __init__(self,
         info, # contents of bundle.json, checked
         model, # `MLICModel`
-        device='cpu',
+        device='cpu', # where it runs: 'cpu', 'cuda', ...
     ):
         t = info['transforms']
         self.info, self.vocab, self.device, self.mode = info, info['vocab'], torch.device(device), t['mode']
@@ -200,7 +201,7 @@ class Predictor:
     def _open(self, x, i):
         cls, C = image_classes[self.mode], _channels[self.mode]
         if isinstance(x, (str, os.PathLike)): return OpenImage(cls, self.info['transforms']['white']).encodes(Path(x))
-        if isinstance(x, Image.Image) and self.mode != 'bands': return cls(x.convert(self.mode))
+        if isinstance(x, Image.Image) and self.mode != 'bands': return cls(_as_seen(x.copy(), self.mode, self.info['transforms']['white'], f'image {i}'))
         if isinstance(x, Image.Image): x = np.asarray(x)
         if not isinstance(x, np.ndarray): raise MLICError(f"image {i} is a {type(x).__name__}; give a path, a PIL image or a uint8 array (H,W,C)")
         if x.dtype != np.uint8: raise MLICError(f"image {i} is an array of {x.dtype}; give uint8, 0 to 255")
@@ -210,7 +211,7 @@ class Predictor:
 
 def load(
     path, # folder that `save` wrote
-    device='cpu',
+    device='cpu', # where it runs: 'cpu', 'cuda', ...
 )->Predictor:
     "A Predictor from a bundle; nothing that the folder holds is executed"
     path = Path(path)
@@ -317,7 +318,7 @@ class _FromPixels(nn.Module):
     def forward(self, pixels): return torch.sigmoid(self.model((pixels/255 - self.mean)/self.std))
 
 def to_onnx(
-    predictor:Predictor,
+    predictor:Predictor, # what `load` returns
     path, # .onnx file to write
 )->Path:
     "The network with normalisation and sigmoid as ONNX: `pixels` float32 (N,C,H,W) -> `probs` (N,K); bundle.json is its metadata 'mlic'"

@@ -8,22 +8,30 @@ __all__ = ['explain', 'plot_probs', 'page']
 # %% ../nbs/45_explore.ipynb #c427c4fa
 import numpy as np, pandas as pd
 from importlib.util import find_spec
+from numbers import Integral
+from pathlib import Path
 from matplotlib.figure import Figure
 from .attention import class_maps, plot_map
 from .bundle import Predictor, load
 from .core import MLICError
 
 # %% ../nbs/45_explore.ipynb #541751b5
+def _check_k(k):
+    if not isinstance(k, Integral) or k < 1: raise MLICError(f"k is {k!r}; give the number of maps to show, 1 or more")
+
 def explain(
     predictor, # `Predictor` of mlic.bundle
-    image, # as `Predictor.predict` takes it: path, PIL image or uint8 array
+    image, # one, as `Predictor.predict` takes it: path, PIL image or uint8 array
     k=3, # labels to show a map of: the most probable
 )->tuple: # DataFrame (label, probability, threshold, given), matplotlib Figure
     "What a model says of an image: probabilities against thresholds, and maps of the likeliest labels"
+    _check_k(k)
+    if not isinstance(predictor, Predictor): raise MLICError(f"predictor is a {type(predictor).__name__}; give what mlic.bundle.load returns")
     seen = []
     hook = predictor.model.register_forward_pre_hook(lambda _, x: seen.append(x[0].detach()))
     try: found = predictor.predict(image)
     finally: hook.remove()
+    if found.probs.ndim > 1: raise MLICError("image is a list; explain takes one image at a time")
     order = np.argsort(-found.probs, kind='stable')
     table = pd.DataFrame(dict(label=np.take(predictor.vocab, order), probability=found.probs[order].astype(float), threshold=predictor.thresholds[order], given=found.preds[order] == 1))
     maps, _ = class_maps(predictor.model, seen[0], order[:k].tolist())
@@ -55,18 +63,20 @@ def page(
     "A Gradio page: drop an image, see labels, probabilities against thresholds, and maps"
     if find_spec('gradio') is None: raise MLICError('the page needs Gradio: pip install "gradio>=6"')
     import gradio as gr
+    _check_k(k)
     predictor = bundle if isinstance(bundle, Predictor) else load(bundle)
-    def look(image):
-        if image is None: return '', None, None
-        try: table, fig = explain(predictor, image, k)
-        except MLICError as e: raise gr.Error(str(e)) from e
+    def look(sent):
+        if sent is None: return '', None, None
+        file = sent['path']
+        try: table, fig = explain(predictor, file, k)
+        except MLICError as e: return str(e).replace(file, Path(file).name), None, None
         given = table[table.given]
         says = ', '.join(given.label) if len(given) else 'no label'
         return f'### {says}', fig, table.assign(probability=table.probability.round(3), threshold=table.threshold.round(3), given=np.where(table.given, 'yes', ''))
     with gr.Blocks(title='mlic', analytics_enabled=False) as blocks:
         gr.Markdown(f"# What does the model see?\n{len(predictor.vocab)} labels: {', '.join(predictor.vocab[:30])}{', ...' if len(predictor.vocab) > 30 else ''}. A label is given where its probability is above its threshold (orange line). A map shows where a label comes from, not whether it is right.")
         with gr.Row():
-            image = gr.Image(type='pil', image_mode=None, label='image')
+            image = gr.Image(label='image')
             with gr.Column(): outputs = [gr.Markdown(), gr.Plot(show_label=False), gr.Dataframe(label='labels', interactive=False)]
-        image.change(look, image, outputs)
+        image.change(look, image, outputs, preprocess=False) # the file as it was sent
     return blocks

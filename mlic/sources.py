@@ -30,7 +30,9 @@ class Source:
     dropped:pd.DataFrame=field(default=None, repr=False) # row, fname, why: what `on_error='skip'` left out
 
     def __len__(self): return len(self.items)
-    def path(self, i:int)->Path: return self.root/self.items.fname.iloc[i]
+    def path(self,
+        i:int, # row of `items`
+    )->Path: return self.root/self.items.fname.iloc[i]
     @cached_property
     def Y(self)->np.ndarray: return encode(self.items.labels, self.vocab, self.items.get('unknown'))[0] # (N,K) uint8; with a column `unknown` int8 and -1 there
 
@@ -72,7 +74,7 @@ def _undecoded(path, e):
     return MLICError(f"{path}: cannot be decoded ({why}); mend the file or leave its row out of the source")
 
 def image_mode(
-    path,
+    path, # file of an image
 )->str: # one of `modes`
     "What the file of an image holds: 'L' where it is grey, 'bands' where it is a TIFF of four bands none of which is alpha, else 'RGB'"
     try:
@@ -90,10 +92,15 @@ def _eight_bits(a, white, path):
     if a.dtype.kind == 'f' or a.size and (a.min() < 0 or a.max() > 65535): raise MLICError(f"{path}: its pixels are {a.dtype}, of which no value is known to be white; write it with 8 or 16 bits")
     return np.minimum(a*(255/white) + .5, 255).astype(np.uint8)
 
-def _upright(im):
+def _as_seen(im, mode, white, path):
+    "A PIL image as a person would see it, upright, of 8 bits and on white; `im` itself may be turned"
     try: ImageOps.exif_transpose(im, in_place=True)
     except Exception: pass # damaged EXIF says nothing about the pixels
-    return im
+    if im.mode[0] in 'IF': im = Image.fromarray(_eight_bits(np.asarray(im), white, path))
+    if im.mode in ('RGBA','LA','PA') or 'transparency' in im.info:
+        im = im.convert('RGBA')
+        im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im)
+    return im.convert(mode)
 
 # %% ../nbs/15_sources.ipynb #3208e727
 def open_image(
@@ -112,12 +119,7 @@ def open_image(
             if mode == 'bands':
                 if len(im.getbands()) != 4: raise MLICError(f"{path}: has {len(im.getbands())} bands where other images have 4; leave its row out of the source")
                 return Image.frombytes('CMYK', im.size, im.tobytes())
-            if im.mode[0] in 'IF': im = Image.fromarray(_eight_bits(np.asarray(im), white, path))
-            else: im = _upright(im)
-            if im.mode in ('RGBA','LA','PA') or 'transparency' in im.info:
-                im = im.convert('RGBA')
-                im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im)
-            return im.convert(mode)
+            return _as_seen(im, mode, white, path)
     except MLICError: raise
     except Exception as e: raise _undecoded(path, e) from e # whatever a decoder makes of a damaged file
 
@@ -158,7 +160,15 @@ def _labelset(text, sep):
     return [] if pd.isna(text) else [l.strip() for l in str(text).split(sep) if l.strip()]
 
 # %% ../nbs/15_sources.ipynb #0a199692
-def checked(name, root, items, vocab, on_error, where, must_occur=True):
+def checked(
+    name, # of the source
+    root, # folder that `items.fname` is relative to
+    items:pd.DataFrame, # as `Source.items`, a row per image
+    vocab, # the K labels in order; None: all that occur, sorted
+    on_error, # 'raise' the first problem or 'skip' such rows, counted in `.dropped`
+    where, # what messages call the table: its file
+    must_occur=True, # a label that no image has is a problem too
+)->Source:
     "The source of those rows that have no problem; the first problem is raised, or with `on_error='skip'` its row dropped and counted"
     if on_error not in ('raise', 'skip'): raise MLICError(f"on_error is {on_error!r}; choose from: raise, skip")
     root = Path(root)
@@ -201,7 +211,8 @@ def checked(name, root, items, vocab, on_error, where, must_occur=True):
 def from_frame(
     df:pd.DataFrame, # a row per image
     root, # folder that the file names are relative to
-    fname_col='fname', label_col='labels', # columns of the file name and of the labels
+    fname_col='fname', # column of the file name
+    label_col='labels', # column of the labels
     sep=' ', # what stands between labels, where they are text; a list is taken as it is
     group_col=None, # column that says who belongs together (patient)
     split_col=None, # column with train, valid, test
@@ -219,13 +230,17 @@ def from_frame(
     return checked(name, root, items, vocab, on_error, name)
 
 # %% ../nbs/15_sources.ipynb #92233881
-def read_text(file)->str:
+def read_text(
+    file, # path
+)->str:
     "A text file in UTF-8, or an `MLICError` that names it"
     try: return Path(file).read_text(encoding='utf-8-sig')
     except FileNotFoundError: raise MLICError(f"{file}: there is no such file") from None
     except (OSError, ValueError) as e: raise MLICError(f"{file}: not a text file in UTF-8 ({e})") from None
 
-def read_csv(csv)->pd.DataFrame:
+def read_csv(
+    csv, # file with a line of column names
+)->pd.DataFrame: # of text
     "A CSV file as text, or an `MLICError` that names it; only an empty cell is missing, `NA` and `None` are text"
     text = read_text(csv)
     if not text.strip(): raise MLICError(f"{csv}: the file is empty; it needs a line of column names and a row per image")
@@ -239,7 +254,13 @@ def read_csv(csv)->pd.DataFrame:
 def from_csv(
     csv, # file with a line of column names and a row per image
     root=None, # folder that the file names are relative to; None: the folder of `csv`
-    fname_col='fname', label_col='labels', sep=' ', group_col=None, split_col=None, vocab=None, on_error='raise', # as `from_frame`
+    fname_col='fname', # column of the file name
+    label_col='labels', # column of the labels
+    sep=' ', # what stands between labels
+    group_col=None, # column that says who belongs together (patient)
+    split_col=None, # column with train, valid, test
+    vocab=None, # the K labels in order; None: all that occur, sorted
+    on_error='raise', # 'raise' the first problem or 'skip' such rows, counted in `.dropped`
 )->Source:
     "A source from a CSV file"
     return from_frame(read_csv(csv), Path(csv).parent if root is None else root, fname_col, label_col, sep, group_col, split_col, vocab, on_error, name=Path(csv).name)
