@@ -84,7 +84,7 @@ def plot_dependence(
     vocab=None, # names, where `matrix` has none
     ax=None, # matplotlib axes
 ):
-    "Heat map of a label by label matrix without its diagonal, zero in white; where K is at most 20 numbers, save those that round to zero"
+    "Heat map of a label by label matrix without its diagonal, zero in white; numbers where cells have room for them, save those that round to zero"
     import matplotlib.pyplot as plt
     matrix = _named(np.asarray(matrix), list(matrix.columns) if vocab is None and isinstance(matrix, pd.DataFrame) else vocab)
     M, K = matrix.values.astype(float).copy(), len(matrix)
@@ -94,8 +94,9 @@ def plot_dependence(
     im = ax.imshow(M, cmap='PuOr', vmin=-(top or 1), vmax=top or 1)
     ax.set(xticks=range(K), yticks=range(K), xticklabels=matrix.columns, yticklabels=matrix.index)
     ax.tick_params('x', rotation=90)
-    if K <= 20:
-        for j,k in zip(*np.where(abs(M) >= .005)): ax.text(k, j, f'{M[j,k]:.2g}'.replace('0.', '.', 1), ha='center', va='center', fontsize=6, color='white' if abs(M[j,k]) > .6*top > 0 else 'black')
+    size = min(9, min(ax.bbox.size)*72/ax.figure.dpi/max(K,1)/2.6) # points, of a number that fits in its cell
+    if size >= 7:
+        for j,k in zip(*np.where(abs(M) >= .005)): ax.text(k, j, f'{M[j,k].round(2):.2g}'.replace('0.', '.', 1), ha='center', va='center', fontsize=size, color='white' if abs(M[j,k]) > .6*top > 0 else 'black')
     ax.figure.colorbar(im, ax=ax, shrink=.7)
     return ax
 

@@ -104,10 +104,10 @@ class Recipe:
     arch:str = 'resnet18' # backbone
     weights:str|None = None # of the body: None (random), 'imagenet' or the path of a file, whose content counts
     head:str = 'linear' # of a network; or a classical system on stored features: 'br', 'cc', 'ecc', 'lp', 'rakel', '2br', 'mlknn'
-    loss:str = 'bce'
+    loss:str = 'bce' # short name in `mlic.losses.registry`
     tune:str = 'global' # 'global': body and head; 'frozen': the head alone, the body in eval mode; 'cached': the same on stored activations, without augmentation
     lr:float|str = 'find' # largest learning rate, or 'find': once per backbone, head and loss
-    epochs:int = 6
+    epochs:int = 6 # passes over the training side
     bs:int = 32 # images in a batch
     tfms:str|None = 'default' # augmentation
     seed:int = 0 # of data, folds, weights and batches
@@ -173,7 +173,7 @@ def _content(file, changed, size): return hashlib.sha256(file.read_bytes()).hexd
 
 # %% ../nbs/40_experiments.ipynb #c24f83e4
 def splits_of(
-    recipe:Recipe,
+    recipe:Recipe, # of it `test`, `folds`, `by` and `seed` count
     src, # its source
 )->list: # a Split per fold; all have the same test side
     "The folds of a recipe; the test side is put aside first, by patient where there are patients, whatever `by` says"
@@ -265,8 +265,8 @@ def _train(recipe, src, split, fold, store, cbs=()):
     return learn, trained, history, dict(lr=lr, cache_s=cache_s, train_s=time.perf_counter() - start)
 
 def train(
-    recipe:Recipe,
-    fold=0,
+    recipe:Recipe, # of a network
+    fold=0, # number of the fold, from 0
     store='results', # folder of learning rates and activations
 ): # -> Learner on images
     "The network of one fold, trained as for its result; a result keeps scores and no weights"
@@ -344,7 +344,7 @@ def _code_hash(): # of the library's own files: two versions of the code never l
 
 # %% ../nbs/40_experiments.ipynb #dd149c3d
 def compare(
-    base:Recipe,
+    base:Recipe, # gives all fields that do not vary
     store='results', # folder of results; what is there is not computed again
     n_jobs=1, # processes, as `run` has it
     **vary # field=[values]; every combination is an arm
@@ -399,7 +399,7 @@ def _lr_job(recipe, store, threads):
 # %% ../nbs/40_experiments.ipynb #7fbff8fd
 def pretrain(
     recipes, # what to train and on what, all its images but the test side: a Recipe, or a dict name -> Recipe
-    store='results',
+    store='results', # folder of results, which also keeps the weights
     n_jobs=1, # processes; each takes whole networks
 ): # path of a safetensors file for `Recipe.weights` or `backbone(weights=...)`, or a dict name -> path
     "Train a network by each recipe and keep its body's weights; found again in the store"
@@ -429,7 +429,8 @@ def _pretrain(recipe, store, threads=None):
 def note_finding(
     store, # folder of results
     chapter:str, # its number and name
-    question:str, finding:str, # one sentence each; the finding made from the numbers of this run
+    question:str, # one sentence
+    finding:str, # one sentence, made from the numbers of this run
 ):
     "Keep one line for the closing table of `make chapters`"
     _write_text(Path(store)/'findings'/f'{chapter}.json', json.dumps(dict(chapter=chapter, question=question, finding=finding)))

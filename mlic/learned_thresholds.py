@@ -40,8 +40,17 @@ def _like(x, scores): return x.cpu().numpy() if isinstance(scores, np.ndarray) e
 
 class ThresholdNet(_Thresholder):
     "A threshold per image and label from its features: BCE of sigmoid(f(x) - theta(x)), f frozen (Li 2017)"
-    def __init__(self, hidden=64, epochs=200, lr=1e-2, seed=0): self.hidden, self.epochs, self.lr, self.seed = hidden, epochs, lr, seed
-    def fit(self, scores, targs, features=None): # logits (N,K), (N,K) of 0, 1, -1, (N,D)
+    def __init__(self,
+        hidden=64, # width of the hidden layer
+        epochs=200, # steps of Adam on all images at once
+        lr=1e-2, # learning rate
+        seed=0, # of the first weights
+    ): self.hidden, self.epochs, self.lr, self.seed = hidden, epochs, lr, seed
+    def fit(self,
+        scores, # (N,K) logits
+        targs, # (N,K) of 0, 1, -1 (unknown)
+        features=None, # (N,D); None: the scores
+    ):
         scores, targs = _inputs(scores, targs, 'scores')
         s, y = (torch.as_tensor(a, dtype=torch.float32) for a in (scores, targs))
         known = y >= 0
@@ -49,23 +58,40 @@ class ThresholdNet(_Thresholder):
         loss = lambda theta: F.binary_cross_entropy_with_logits((s - theta)[known], y[known])
         self.net_ = _train(_features(features, scores), s.shape[1], loss, self.hidden, self.epochs, self.lr, self.seed)
         return self
-    def thresholds(self, scores, features=None): # (N,K)
+    def thresholds(self,
+        scores, # (N,K) logits
+        features=None, # (N,D), where `fit` had them
+    ): # (N,K)
         scores = _inputs(scores, name='scores')
         return _like(self.net_(_features(features, scores)), scores)
     def predict(self, scores, features=None): return _above(_inputs(scores, name='scores'), self.thresholds(scores, features))
 
 class LabelCountNet(_Thresholder):
     "The number of labels of an image from its features, by cross-entropy; then that many of its highest scores (Li 2017)"
-    def __init__(self, n_max=4, n_min=0, hidden=64, epochs=200, lr=1e-2, seed=0): # Li 2017 has n_min=1: an image has a label
+    def __init__(self,
+        n_max=4, # most labels of an image; those with more count as n_max
+        n_min=0, # fewest labels of an image; Li 2017 has 1
+        hidden=64, # width of the hidden layer
+        epochs=200, # steps of Adam on all images at once
+        lr=1e-2, # learning rate
+        seed=0, # of the first weights
+    ):
         self.n_max, self.n_min, self.hidden, self.epochs, self.lr, self.seed = n_max, n_min, hidden, epochs, lr, seed
-    def fit(self, scores, targs, features=None):
+    def fit(self,
+        scores, # (N,K) any scores
+        targs, # (N,K) of 0 and 1
+        features=None, # (N,D); None: the scores
+    ):
         scores, targs = _inputs(scores, targs, 'scores')
         _check_counts(self.n_min, self.n_max, scores.shape[1])
         if (targs < 0).any(): raise MLICError("targs has unknown entries: the number of labels of such an image is unknown; leave its row out")
         n = _counts(torch.as_tensor(targs), self.n_min, self.n_max)
         self.net_ = _train(_features(features, scores), self.n_max - self.n_min + 1, lambda z: F.cross_entropy(z, n), self.hidden, self.epochs, self.lr, self.seed)
         return self
-    def counts(self, scores, features=None): # (N,)
+    def counts(self,
+        scores, # (N,K)
+        features=None, # (N,D), where `fit` had them
+    ): # (N,)
         scores = _inputs(scores, name='scores')
         return _like(self.net_(_features(features, scores)).argmax(1) + self.n_min, scores)
     def predict(self, scores, features=None): return _top(_inputs(scores, name='scores'), self.counts(scores, features))
@@ -104,8 +130,14 @@ class ThresholdHead(_DecidingHead):
 # %% ../nbs/33_learned_thresholds.ipynb #a99a9e55
 class CountLoss(nn.Module):
     "Cross-entropy of the number of labels"
-    def __init__(self, n_min, n_max): super().__init__(); self.n_min, self.n_max = n_min, n_max
-    def forward(self, z, targs): # (N, n_max-n_min+1), (N,K); an image with unknown labels has no number and takes no part
+    def __init__(self,
+        n_min, # fewest labels of an image
+        n_max, # most labels of an image; those with more count as n_max
+    ): super().__init__(); self.n_min, self.n_max = n_min, n_max
+    def forward(self,
+        z, # (N, n_max-n_min+1) logits of the numbers
+        targs, # (N,K); an image with unknown labels has no number and takes no part
+    ):
         n = _counts(targs.as_subclass(torch.Tensor), self.n_min, self.n_max).masked_fill((targs.as_subclass(torch.Tensor) < 0).any(1), -100)
         return F.cross_entropy(z.float(), n, reduction='sum')/(n >= 0).sum().clamp_min(1)
 
@@ -114,8 +146,11 @@ class LabelCountHead(_DecidingHead):
     def __init__(self,
         stages, # the body's stages
         n_labels, # K
-        n_max=4, n_min=0, # the numbers of labels to choose from
-        base='linear', hidden=64, aux_weight=.5, # as `ThresholdHead`
+        n_max=4, # most labels of an image; those with more count as n_max
+        n_min=0, # fewest labels of an image
+        base='linear', # the head that gives f: short name, or a callable (stages, K) -> head
+        hidden=64, # width of the second network
+        aux_weight=.5, # share of the second network's loss
     ):
         _check_counts(n_min, n_max, n_labels)
         super().__init__(stages, n_labels, n_max-n_min+1, base, hidden, aux_weight)

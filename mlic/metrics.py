@@ -79,13 +79,21 @@ def f1(
     return res if average is None else _mean(res)
 
 # %% ../nbs/11_metrics.ipynb #519e6558
-def hamming(probs, targs, thresh=.5)->float:
+def hamming(
+    probs, # (N,K) scores
+    targs, # (N,K) of 0, 1, -1 (unknown)
+    thresh=.5, # number or (K,); a label is predicted above it
+)->float: # NaN where nothing is known
     "Share of the known elements that are wrong"
     probs, targs = _inputs(probs, targs)
     _, fp, fn = _counts(probs, targs, thresh)
     return float(_ratio(fp.sum() + fn.sum(), (targs >= 0).sum()))
 
-def exact_match(probs, targs, thresh=.5)->float:
+def exact_match(
+    probs, # (N,K) scores
+    targs, # (N,K) of 0, 1, -1 (unknown)
+    thresh=.5, # number or (K,); a label is predicted above it
+)->float: # NaN where nothing is known
     "Share of images whose known labels are all right (subset accuracy)"
     return _mean(_matches(*_inputs(probs, targs), thresh))
 
@@ -192,15 +200,24 @@ def _image_scores_torch(probs, targs):
     return dict(ap=_ratio(total(tp/(tp + ge)), P), auc=1 - _ratio(total(ge + gt)/2, P*M), ranking=_ratio(total(ge), P*M), depth=host(deepest), top=host(top))
 
 # %% ../nbs/11_metrics.ipynb #744791aa
-def ranking_loss(probs, targs)->float:
+def ranking_loss(
+    probs, # (N,K) scores
+    targs, # (N,K) of 0, 1, -1 (unknown)
+)->float: # NaN where no image has a pair
     "Share of the pairs of an image in which the negative is not below the positive, mean over images that have pairs"
     return _mean(_image_scores(*_inputs(probs, targs))['ranking'])
 
-def coverage(probs, targs)->float:
+def coverage(
+    probs, # (N,K) scores
+    targs, # (N,K) of 0, 1, -1 (unknown)
+)->float: # 1 to K; NaN where no image has a positive
     "How far down its ranking an image's last positive is (1: at the top), mean over images with a positive"
     return _mean(_image_scores(*_inputs(probs, targs))['depth'])
 
-def one_error(probs, targs)->float:
+def one_error(
+    probs, # (N,K) scores
+    targs, # (N,K) of 0, 1, -1 (unknown)
+)->float: # NaN where no image has a positive
     "Share of images with a positive whose first label is wrong; of equal first labels the first column counts"
     return 1 - _mean(_image_scores(*_inputs(probs, targs))['top'])
 
@@ -250,7 +267,7 @@ def resamples(
     N, # images
     n=1000, # resamples
     groups=None, # (N,) who belongs together (patient): whole groups are drawn; None: images
-    seed=0,
+    seed=0, # of the draws
 ): # yields int32 arrays (b,N), b at most 50, n rows in all
     "How often each image is in each bootstrap sample"
     units = np.arange(N) if groups is None else pd.factorize(np.asarray(groups, object))[0]
@@ -266,7 +283,7 @@ def ci(
     n=1000, # resamples
     groups=None, # (N,) who belongs together (patient): whole groups are drawn; None: images
     level=.95, # coverage
-    seed=0,
+    seed=0, # of the draws
     **kwargs # to `metric`: average, thresh
 )->Interval: # NaN resamples (a label lost its positives) leave that label out of that resample's mean
     "Basic bootstrap interval (Davison 1997, eq. 5.6) over images or over whole groups, of shares on the arcsine scale; runs on the host, where a tensor of the GPU is copied once"

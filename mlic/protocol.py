@@ -14,6 +14,7 @@ from pathlib import Path
 from sklearn.metrics import roc_auc_score
 from .core import MLICError
 from .experiments import Recipe, _claim, _write_text, note_finding, pretrain, run # floor: the protocol is made of recipes
+from .interpret import _colours
 from .report import Results # floor: and what they give
 from .thresholds import cross_fit
 
@@ -184,8 +185,8 @@ def plot_labels(
         first, *rest = r.arms
         order = np.argsort(-(np.concatenate([f.scores['targs'] for f in r.arms[first]]) == 1).sum(0), kind='stable')
         d = r.per_label(metric).iloc[order]
-        d[[a for a in arms or rest if a != first]].sub(d[first], axis=0).plot.bar(ax=ax, width=.8)
-        ax.axhline(0, color='k', lw=.6); ax.set(title=s, xlabel='', ylabel=f'{metric.upper()} − {first}'); ax.legend(ncols=5, fontsize=8)
+        d[[a for a in arms or rest if a != first]].sub(d[first], axis=0).plot.bar(ax=ax, width=.8, color=_colours)
+        ax.axhline(0, color='k', lw=.6); ax.set(title=s, xlabel='', ylabel=f'{metric.upper()} − {first}'); ax.legend(fontsize=8, loc='center left', bbox_to_anchor=(1,.5))
         ax.set_xticks(range(len(d)), d.index, rotation=30, ha='right')
     return fig
 

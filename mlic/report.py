@@ -11,6 +11,7 @@ import numpy as np, pandas as pd, matplotlib.pyplot as plt
 from pathlib import Path
 from .core import MLICError
 from .inference import bootstrap_difference, corrected_t, critical_difference, effect_size, few_folds, friedman, holm, plot_critical_difference
+from .interpret import _colours, _styles
 from .learner import plot_history
 from .metrics import per_label
 
@@ -117,6 +118,8 @@ def _html(table, leaders, note):
 _writers = dict(markdown=_markdown, latex=_latex, html=_html)
 
 # %% ../nbs/41_report.ipynb #2801cce3
+_lines = plt.cycler(color=_colours*4, linestyle=_styles*7) # 28 pairs, none twice
+
 class Results:
     "The folds of every arm, and what can be said about them"
     def __init__(self, arms): self.arms = arms # name -> list of FoldResult
@@ -163,8 +166,16 @@ class Results:
         return best if (p < 1-level).all() else None
 
     def curves(self, metrics=None): # axes
-        "Every metric by epoch, mean and sd over folds"
-        return plot_history({a: [f.history for f in folds] for a,folds in self.arms.items()}, metrics or ['train_loss','valid_loss',*_metrics])
+        "Every metric by epoch, mean over folds; up to four arms with a band of one sd, which of more would cover one another"
+        histories = {a: [f.history for f in folds] for a,folds in self.arms.items()}
+        if len(histories) > 4: histories = {a: [sum(h)/len(h)] for a,h in histories.items()}
+        kept, plt.rcParams['axes.prop_cycle'] = plt.rcParams['axes.prop_cycle'], _lines # a whole rc_context would undo what a notebook sets with its first picture
+        try: axs = plot_history(histories, metrics or ['train_loss','valid_loss',*_metrics])
+        finally: plt.rcParams['axes.prop_cycle'] = kept
+        if len(histories) > 1: # names below, where no line is
+            axs.flat[0].get_legend().remove()
+            axs.flat[0].figure.legend(*axs.flat[0].get_legend_handles_labels(), loc='outside lower center', ncols=2*axs.shape[1], fontsize=8)
+        return axs
 
     def per_label(self, metric='ap', at='best')->pd.DataFrame: # a row per label, a column per arm
         "A metric of each label, mean over the folds where it is defined"

@@ -22,16 +22,28 @@ def _div(a, b): # 0/0 is 0: a cut that finds nothing is worth nothing
 def _if(ok, a, b): return (torch if isinstance(ok, torch.Tensor) else np).where(ok, a, b)
 
 # %% ../nbs/32_thresholds.ipynb #52e3d44d
-def fbeta(beta=1.):
+def fbeta(
+    beta=1., # times that recall weighs as much as precision
+):
     "F-beta from counts (tp, fp, fn, tn); Planet is judged by beta=2"
     return lambda tp, fp, fn, tn: _div((1+beta**2)*tp, (1+beta**2)*tp + beta**2*fn + fp)
-def jaccard(tp, fp, fn, tn): return _div(tp, tp + fp + fn)
-def youden(tp, fp, fn, tn): return _div(tp, tp + fn) + _div(tn, tn + fp) - 1
-def balanced_accuracy(tp, fp, fn, tn): return (_div(tp, tp + fn) + _div(tn, tn + fp))/2
-def precision_at_recall(recall):
+def jaccard(tp, fp, fn, tn):
+    "TP / (TP + FP + FN)"
+    return _div(tp, tp + fp + fn)
+def youden(tp, fp, fn, tn):
+    "Sensitivity + specificity - 1"
+    return _div(tp, tp + fn) + _div(tn, tn + fp) - 1
+def balanced_accuracy(tp, fp, fn, tn):
+    "Mean of sensitivity and specificity"
+    return (_div(tp, tp + fn) + _div(tn, tn + fp))/2
+def precision_at_recall(
+    recall, # the least that is allowed, 0 to 1
+):
     "Precision where recall is at least `recall`; -1 elsewhere"
     return lambda tp, fp, fn, tn: _if(_div(tp, tp + fn) >= recall, _div(tp, tp + fp), -1.)
-def recall_at_precision(precision):
+def recall_at_precision(
+    precision, # the least that is allowed, 0 to 1
+):
     "Recall where precision is at least `precision`; -1 elsewhere"
     return lambda tp, fp, fn, tn: _if(_div(tp, tp + fp) >= precision, _div(tp, tp + fn), -1.)
 
@@ -111,7 +123,7 @@ def _best(scores, targs, value):
 def best_micro(
     scores, # (N,K)
     targs, # (N,K) of 0, 1, -1
-    beta=1.,
+    beta=1., # times that recall weighs as much as precision
 ): # numpy: (thresholds (K,), the F-beta of all elements together)
     "The per-label thresholds with the best micro F-beta, exactly (Dinkelbach 1967)"
     scores, targs = _inputs(scores, targs, 'scores')
@@ -143,7 +155,7 @@ def best_examples(
     scores, # (N,K)
     targs, # (N,K) of 0, 1, -1
     restarts=4, # random starts beside the per-label and the micro optimum
-    seed=0,
+    seed=0, # of the random starts
 ): # numpy: (thresholds (K,), the example-based F1)
     "Per-label thresholds with a high example-based F1: each label's exact best cut given the others, in turn, until none moves"
     scores, targs = _inputs(scores, targs, 'scores')
@@ -190,12 +202,16 @@ class _Thresholder(BaseEstimator):
 
 class FixedThreshold(_Thresholder):
     "One threshold for all labels, given"
-    def __init__(self, threshold=.5): self.threshold = threshold
+    def __init__(self,
+        threshold=.5, # a label is predicted above it
+    ): self.threshold = threshold
     def fit(self, scores, targs=None): self.thresholds_ = np.full(_inputs(scores, name='scores').shape[1], float(self.threshold)); return self
 
 class GlobalThreshold(_Thresholder):
     "One threshold for all labels, the best for the metric over all elements"
-    def __init__(self, metric='f1'): self.metric = metric
+    def __init__(self,
+        metric='f1', # as `best_thresholds` takes it: a name, or a function of (tp, fp, fn, tn)
+    ): self.metric = metric
     def fit(self, scores, targs):
         scores, targs = _inputs(scores, targs, 'scores')
         t, self.value_ = best_thresholds(scores.reshape(-1,1), targs.reshape(-1,1), self.metric)
@@ -207,7 +223,10 @@ _together = dict(f1_micro=best_micro, f1_examples=best_examples) # metrics in wh
 
 class LabelThresholds(_Thresholder):
     "A threshold per label, the best for a metric of each label, or together for 'f1_micro' or 'f1_examples'; rare labels may be pulled to the global one"
-    def __init__(self, metric='f1', shrink=0.): self.metric, self.shrink = metric, shrink # `shrink`: positives at which own and global threshold weigh the same
+    def __init__(self,
+        metric='f1', # as `best_thresholds` takes it, or 'f1_micro', 'f1_examples'
+        shrink=0., # positives of a label at which its own and the global threshold weigh the same; 0: its own alone
+    ): self.metric, self.shrink = metric, shrink
     def fit(self, scores, targs):
         scores, targs = _inputs(scores, targs, 'scores')
         together = self.metric in list(_together)
@@ -231,7 +250,9 @@ def _top(scores, k):
 
 class TopK(_Thresholder):
     "The k labels with the highest scores; of equal scores the first columns"
-    def __init__(self, k=1): self.k = k
+    def __init__(self,
+        k=1, # labels per image, 0 to K
+    ): self.k = k
     def fit(self, scores, targs=None):
         K = _inputs(scores, name='scores').shape[1]
         if not 0 <= self.k <= K: raise MLICError(f"k is {self.k}; there are {K} labels")
@@ -241,7 +262,10 @@ class TopK(_Thresholder):
 # %% ../nbs/32_thresholds.ipynb #bdd134cd
 class GridThresholds(_Thresholder):
     "A threshold per label for any function `metric(targs (n,), preds (n,))`, the best of `steps` cuts below a positive; on the host, where the metric is"
-    def __init__(self, metric, steps=100): self.metric, self.steps = metric, steps
+    def __init__(self,
+        metric, # a function (targs (n,), preds (n,)) -> float, larger is better; n images whose label is known
+        steps=100, # cuts to try of each label
+    ): self.metric, self.steps = metric, steps
     def fit(self, scores, targs):
         scores, targs = (_host(x) for x in _inputs(scores, targs, 'scores'))
         self.thresholds_, self.values_ = np.full(scores.shape[1], np.inf), np.full(scores.shape[1], np.nan)
