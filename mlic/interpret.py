@@ -7,7 +7,7 @@ __all__ = ['MultiLabelInterpretation']
 
 # %% ../nbs/37_interpret.ipynb #4e4108ad
 import inspect
-import numpy as np, pandas as pd, matplotlib.pyplot as plt
+import numpy as np, pandas as pd, torch, matplotlib.pyplot as plt
 from fastcore.basics import patch
 from .calibration import reliability_curve # floor: the bins of the curve are the calibrators' own
 from .core import MLICError, progress
@@ -22,6 +22,14 @@ _styles = ['-', '--', '-.', ':']
 def _table(src, rows):
     "The rows of a source, with the paths of their images"
     return src.items.iloc[rows].assign(path=[src.path(i) for i in rows]).reset_index(drop=True)
+
+def _short(name, n=24):
+    "A name as pictures show it, without its middle where it is long"
+    return s if len(s := str(name)) <= n else s[:n//2] + '…' + s[n//2 + 1 - n:]
+
+def _inches(names):
+    "Width of the longest line of some names in tick labels"
+    return .085*max(len(part) for name in names for part in name.split('\n'))
 
 def _bce(probs, targs):
     "(N,) mean binary cross-entropy of the known labels of each image; NaN where none is known"
@@ -54,13 +62,21 @@ class MultiLabelInterpretation:
 
     def __len__(self): return len(self.probs)
     @property
+    def _names(self): return [_short(l) for l in self.vocab]
+    @property
     def patients(self): return self.items['group'].to_numpy() if 'group' in self.items else None
 
     def _column(self, label):
-        if label not in self.vocab: raise MLICError(f"there is no label {label!r}; choose from: {', '.join(self.vocab)}")
+        if label not in self.vocab: raise MLICError(f"there is no label {label!r}; choose from: {', '.join(map(str, self.vocab))}")
         return self.vocab.index(label)
 
 # %% ../nbs/37_interpret.ipynb #b22712cb
+def _by_image(learn):
+    "Does the loss function, not reduced, have values for each image? It is asked about K+1 of them, which are not taken for the K labels"
+    y = torch.zeros(len(learn.dls.vocab) + 1, len(learn.dls.vocab), device=learn.dls.device)
+    if not (hasattr(learn.loss_func, 'reduction') or 'reduction' in inspect.signature(learn.loss_func).parameters): return False
+    with learn.loss_not_reduced(): return learn.loss_func(y, y).numel() % len(y) == 0
+
 @patch(cls_method=True)
 def from_learner(cls:MultiLabelInterpretation,
     learn, # Learner on images or on cached activations
@@ -68,16 +84,18 @@ def from_learner(cls:MultiLabelInterpretation,
     thresholds=.5, # number or (K,)
     src=None, # the `Source` of the images, for what its table knows of them
 ):
-    "From a Learner; losses are those of its own loss function"
+    "From a Learner; losses are those of its own loss function, or binary cross-entropies where that has no value per image (soft F1)"
+    n = len(learn.dls.loaders)
+    if not -n <= ds_idx < n: raise MLICError(f"there is no loader {ds_idx}; the Learner has {n}: 0 is training, 1 is validation")
     dl = learn.dls.loaders[ds_idx].new(shuffle=False, drop_last=False)
-    probs, targs, losses = learn.get_preds(dl=dl, with_loss=True)
+    probs, targs, *losses = learn.get_preds(dl=dl, with_loss=_by_image(learn), act=getattr(learn.loss_func, 'activation', torch.sigmoid))
     paths = [i.path for i in dl.dataset.items] if hasattr(dl.dataset, 'items') and hasattr(dl.dataset.items[0], 'path') else None
     if src is not None and paths is not None:
         row = {src.path(i): i for i in range(len(src))}
         if lost := [p for p in paths if p not in row]: raise MLICError(f"{lost[0].name} and {len(lost)-1} more images of the Learner are not in the source {src.name!r}")
         items = _table(src, [row[p] for p in paths])
     else: items = None if paths is None else pd.DataFrame(dict(path=paths))
-    return cls(probs, targs, learn.dls.vocab, thresholds, items, losses)
+    return cls(probs, targs, learn.dls.vocab, thresholds, items, *losses)
 
 @patch(cls_method=True)
 def from_results(cls:MultiLabelInterpretation,
@@ -88,6 +106,8 @@ def from_results(cls:MultiLabelInterpretation,
 ):
     "From stored validation scores; losses are binary cross-entropies"
     folds = folds if isinstance(folds, (list, tuple)) else [folds]
+    if not folds: raise MLICError("there are no folds; give those of an arm, `Results.arms[name]`")
+    if at not in ('best','last'): raise MLICError(f"at is {at!r}; choose from: best, last")
     rows, probs, targs = (np.concatenate([f.scores[k] for f in folds]) for k in ('valid', at, 'targs'))
     vocab = folds[0].facts['vocab']
     if src is not None and not (list(src.vocab) == list(vocab) and rows.max() < len(src) and (src.Y[rows] == targs)[targs >= 0].all()): raise MLICError(f"source {src.name!r} has other labels than these results; give the one that they were computed on")
@@ -95,18 +115,29 @@ def from_results(cls:MultiLabelInterpretation,
 
 # %% ../nbs/37_interpret.ipynb #5abdc30a
 def _heat(ax, values, text, x, y, label, cmap='cividis', vmin=0., vmax=1.):
-    "A heat map with a number in each cell while they can be read"
-    values = np.asarray(values, float)
-    if ax is None: ax = plt.subplots(figsize=(2.6 + (.42 if len(x) > 4 else .65)*min(len(x),40), 1.3 + .3*min(len(y),40)), layout='constrained')[1]
+    "A heat map with a number in each cell where it can be read"
+    values, text = np.asarray(values, float), np.asarray(text)
+    turned = len(x) > 4 or _inches(x) > .8
+    if ax is None:
+        width = max((.42 if turned else .7)*min(len(x),40), 1.3) + _inches(y) + 1.4
+        height = max(.3*min(len(y),40), 2.2) + (_inches(x) if turned else .3) + .5
+        ax = plt.subplots(figsize=(width, height), layout='constrained')[1]
     im = ax.imshow(values, cmap=plt.get_cmap(cmap).with_extremes(bad='.9'), vmin=vmin, vmax=vmax, aspect='auto')
     ax.set(xticks=range(len(x)), yticks=range(len(y)), xticklabels=x, yticklabels=y)
-    ax.tick_params('x', rotation=90 if len(x) > 4 else 0)
-    if len(x) <= 20:
-        for i,j in zip(*np.nonzero(np.asarray(text) != '')):
-            r,g,b,_ = im.cmap(im.norm(values[i,j])) if np.isfinite(values[i,j]) else (1,1,1,1)
-            ax.text(j, i, text[i][j], ha='center', va='center', fontsize=7, color='white' if .3*r + .59*g + .11*b < .5 else 'black')
-    ax.figure.colorbar(im, ax=ax, shrink=.7, label=label)
+    ax.tick_params('x', rotation=90 if turned else 0)
+    ax.figure.colorbar(im, ax=ax, shrink=.7).set_label(label, fontsize=8)
+    ax.figure.draw_without_rendering()                              # the layout says how large a cell is
+    box = ax.get_window_extent()
+    w, h = 72/ax.figure.dpi*np.array([box.width/len(x), box.height/len(y)]) # in points, as fonts
+    if turned: ax.tick_params('x', labelsize=min(10, .8*w))
+    ax.tick_params('y', labelsize=min(10, .8*h))
+    size = min(7, w/(.7*max(map(len, text.ravel()))), .8*h) if text.any() else 0
+    if size < 4.5: return ax
+    for i,j in zip(*np.nonzero(text != '')):
+        r,g,b,_ = im.cmap(im.norm(values[i,j])) if np.isfinite(values[i,j]) else (1,1,1,1)
+        ax.text(j, i, text[i,j], ha='center', va='center', fontsize=size, color='white' if .3*r + .59*g + .11*b < .5 else 'black')
     return ax
+
 
 # %% ../nbs/37_interpret.ipynb #88890e58
 @patch
@@ -121,7 +152,7 @@ def plot_confusion(self:MultiLabelInterpretation, ax=None)->plt.Axes:
     d = self.confusion().iloc[:,:4]
     pos, neg = d.tp + d.fn, d.fp + d.tn
     share = np.stack([_ratio(d.tp, pos), _ratio(d.fn, pos), _ratio(d.fp, neg), _ratio(d.tn, neg)], 1)
-    ax = _heat(ax, share, d.astype(str).to_numpy(), ['found\nTP','missed\nFN','wrong\nFP','left out\nTN'], self.vocab, 'share of positives | of negatives')
+    ax = _heat(ax, share, d.astype(str).to_numpy(), ['found\nTP','missed\nFN','wrong\nFP','left out\nTN'], self._names, 'share of positives | of negatives')
     ax.axvline(1.5, color='white', lw=3)
     return ax
 
@@ -135,7 +166,7 @@ def mistakes(self:MultiLabelInterpretation)->pd.DataFrame: # (K,K) counts; row: 
 def plot_mistakes(self:MultiLabelInterpretation, ax=None)->plt.Axes:
     "The map of `mistakes`; in brackets how often the row was missed and the column wrongly given at all"
     d = self.mistakes()
-    names = lambda n: [f'{l} ({v})' for l,v in zip(self.vocab, n)]
+    names = lambda n: [f'{l} ({v})' for l,v in zip(self._names, n)]
     v = d.to_numpy()
     ax = _heat(ax, np.where(v > 0, v, np.nan), np.where(v > 0, v.astype(str), ''), names(self.fp.sum(0)), names(self.fn.sum(0)), 'images', vmin=0, vmax=max(v.max(initial=0), 1))
     ax.set(xlabel='wrongly given', ylabel='missed')
@@ -153,11 +184,12 @@ def cooccurrence(self:MultiLabelInterpretation)->pd.DataFrame: # a row per pair 
 def plot_cooccurrence(self:MultiLabelInterpretation, ax=None)->plt.Axes:
     "Predicted over true counts of each pair; colour: predicted too often (purple) or too seldom (orange)"
     d, K = self.cooccurrence(), len(self.vocab)
+    if K < 2: raise MLICError("there is one label alone; a pair has two")
     a, b = np.triu_indices(K, 1)
     value, text = np.full((K,K), np.nan), np.full((K,K), '', dtype=object)
     value[b,a] = np.log2((d.predicted + 1)/(d.true + 1))
     text[b,a] = [f'{p}/{t}' if p or t else '' for p,t in zip(d.predicted, d.true)]
-    return _heat(ax, value[1:,:-1], text[1:,:-1], self.vocab[:-1], self.vocab[1:], 'log2 of (predicted + 1)/(true + 1)', cmap='PuOr', vmin=-3, vmax=3)
+    return _heat(ax, value[1:,:-1], text[1:,:-1], self._names[:-1], self._names[1:], 'log2 of (predicted + 1)/(true + 1)', cmap='PuOr', vmin=-3, vmax=3)
 
 # %% ../nbs/37_interpret.ipynb #7fcfead9
 def _sums(p, y):
@@ -187,11 +219,11 @@ def _reliability(p, y):
     return x, lambda W: np.stack([_ratio(W[:,b] @ y[b], W[:,b].sum(1)) for b in bins], 1) # share of positives by bin
 
 def _threshold(p, y):
-    x = np.arange(1,100)/100
-    above = p[:,None] > x
+    x, sums, s = np.arange(1,100)/100, _sums(p, y), np.unique(p)
+    above = len(s) - np.searchsorted(s, x, side='right') # how many of the scores that occur
     def value(W): # F1 above each threshold
-        tp, given, pos = W @ (above & (y == 1)[:,None]), W @ above, W @ (y == 1)
-        return _ratio(2*tp, given + pos[:,None])
+        tp, fp = (np.pad(v, ((0,0),(1,0))) for v in sums(W))
+        return _ratio(2*tp[:,above], (tp + fp)[:,above] + tp[:,-1:])
     return x, value
 
 # %% ../nbs/37_interpret.ipynb #781b2f3b
@@ -222,19 +254,22 @@ def curve(self:MultiLabelInterpretation,
 @patch
 def plot_curve(self:MultiLabelInterpretation,
     kind, # as `curve`
-    labels=None, # names; None: the three with the most positives
+    labels=None, # names; None: the three with the most positives, of those with a known target
     ax=None,
     n=200, # resamples
 )->plt.Axes:
     "Curves of some labels with 95 % bands; in brackets their positives"
     pos = (self.targs == 1).sum(0)
-    if labels is None: labels = [self.vocab[k] for k in np.argsort(-pos, kind='stable')[:3]]
+    if labels is None: labels = [self.vocab[k] for k in np.argsort(-pos, kind='stable') if self.known[:,k].any()][:3]
+    if not len(labels): raise MLICError("there is no label to draw; name one that has known targets")
     if ax is None: ax = plt.subplots(figsize=(4.6,3.6), layout='constrained')[1]
     for i,l in enumerate(progress(labels, after=2)):
-        d, colour = self.curve(kind, l, n), _colours[i % len(_colours)]
+        d, colour, k = self.curve(kind, l, n), _colours[i % len(_colours)], self._column(l)
         ax.fill_between(d.x, d.low, d.high, color=colour, alpha=.18, lw=0)
-        ax.plot(d.x, d.y, _styles[i % len(_styles)], color=colour, marker='o' if kind == 'reliability' else None, ms=4, label=f'{l} ({pos[self._column(l)]})')
-        if kind == 'threshold': ax.plot((t := self.thresholds[self._column(l)]), np.interp(t, d.x, d.y), 's', color=colour, ms=6)
+        ax.plot(d.x, d.y, _styles[i % len(_styles)], color=colour, marker='o' if kind == 'reliability' else None, ms=4, label=f'{self._names[k]} ({pos[k]})')
+        if kind == 'threshold':
+            tp, fp, fn = (v[:,k].sum() for v in (self.tp, self.fp, self.fn))
+            ax.plot(self.thresholds[k], _ratio(2*tp, 2*tp + fp + fn), 's', color=colour, ms=6)
     if kind in ('roc','reliability'): ax.plot([0,1], [0,1], color='.6', lw=1, zorder=0)
     ax.set(xlabel=_kinds[kind][1], ylabel=_kinds[kind][2], xlim=(-.02,1.02), ylim=(-.02,1.02))
     ax.legend(fontsize=8)
@@ -248,6 +283,7 @@ def rows(self:MultiLabelInterpretation,
     "What was found, missed and wrongly given in some images"
     named = lambda m, i: {self.vocab[k]: round(float(self.probs[i,k]), 3) for k in np.flatnonzero(m[i])}
     rows = [int(i) for i in rows]
+    if out := [i for i in rows if not -len(self) <= i < len(self)]: raise MLICError(f"there is no image {out[0]}; there are {len(self)}, numbered from 0")
     d = pd.DataFrame(dict(loss=self.losses[rows], **{n: [named(m, i) for i in rows] for n,m in (('found', self.tp), ('missed', self.fn), ('wrong', self.fp))}), index=pd.Index(rows, name='image'))
     return d.assign(path=self.items['path'].iloc[rows].to_numpy()) if 'path' in self.items else d
 
@@ -264,13 +300,17 @@ def plot_image(self:MultiLabelInterpretation,
     i, # number of the image
     ax=None,
 )->plt.Axes:
-    "An image, its loss, and what was found (✓), missed (–) and wrongly given (+), with probabilities"
+    "An image, its loss, and what was found (✓), missed (–) and wrongly given (+), with probabilities; of more than 8 labels the mistakes first, the worst of them"
     r = self.rows([i]).iloc[0]
     if 'path' not in r: raise MLICError("the images are not known; give `src`, or items with a column path")
     if ax is None: ax = plt.subplots(figsize=(2.6,3.2), layout='constrained')[1]
     ax.imshow(OpenImage().encodes(r.path), interpolation='nearest')
     ax.set_title(f'image {i}, loss {r.loss:.2f}', fontsize=8)
-    ax.set_xlabel('\n'.join(f'{sign} {l} {p:.2f}' for sign,part in (('✓', r.found), ('–', r.missed), ('+', r.wrong)) for l,p in part.items()), fontsize=8, loc='left')
+    lines = [(sign, l, p) for sign,part in (('✓', r.found), ('–', r.missed), ('+', r.wrong)) for l,p in part.items()]
+    shown = sorted(lines, key=lambda t: (t[0] == '✓', -t[2] if t[0] == '+' else t[2] - 1))[:8]
+    text = [f'{sign} {_short(l, 18)} {p:.2f}' for sign,l,p in lines if (sign,l,p) in shown]
+    if more := len(lines) - len(shown): text.append(f'… and {more} more')
+    ax.set_xlabel('\n'.join(text), fontsize=8, loc='left')
     ax.set(xticks=[], yticks=[])
     return ax
 
@@ -318,15 +358,26 @@ def by_group(self:MultiLabelInterpretation,
     for g,r in progress(groups.items(), after=2):
         p, y = self.probs[r][:,cols], self.targs[r][:,cols]
         interval = ci(metric, p, y, n, None if self.patients is None else self.patients[r], **kw) if len(r) >= min_images and len(cols) else (np.nan,)*3
-        rows[g] = dict(images=len(r), positives=int((y == 1).sum()), labels=len(cols), **dict(zip(('estimate','low','high'), interval)))
-    return pd.DataFrame.from_dict(rows, orient='index').rename_axis(by if isinstance(by, str) else 'group')
+        rows[g] = len(r), int((y == 1).sum()), len(cols), *interval
+    return pd.DataFrame.from_dict(rows, orient='index', columns=['images','positives','labels','estimate','low','high']).rename_axis(by if isinstance(by, str) else 'group')
 
 @patch
-def plot_by_group(self:MultiLabelInterpretation, by, ax=None, **kwargs)->plt.Axes: # kwargs: as `by_group`
-    "The groups of `by_group` with their intervals; one that is too small is named and has no point"
-    d = self.by_group(by, **kwargs)
-    if ax is None: ax = plt.subplots(figsize=(5, .9 + .35*len(d)), layout='constrained')[1]
+def plot_by_group(self:MultiLabelInterpretation,
+    by, # as `by_group`
+    ax=None,
+    metric=roc_auc, # as `by_group`
+    label=None, # as `by_group`
+    min_images=30, # as `by_group`
+    n=500, # as `by_group`
+)->plt.Axes:
+    "The groups of `by_group` with their intervals; one without an estimate has no point and says why"
+    d = self.by_group(by, metric, label, min_images, n)
+    if not len(d): raise MLICError("there are no images, and so no groups to show")
+    why = lambda r: '' if not np.isnan(r.estimate) else ', too few' if r.images < min_images else ', no positives' if r.labels and not r.positives else ', undefined'
+    names = [f'{_short(g)} ({r.images:.0f} images{why(r)})' for g,r in d.iterrows()]
+    if ax is None: ax = plt.subplots(figsize=(3.4 + _inches(names), .9 + .35*len(d)), layout='constrained')[1]
     ax.errorbar(d.estimate, range(len(d)), xerr=np.clip([d.estimate - d.low, d.high - d.estimate], 0, None), fmt='o', color=_colours[0], capsize=3)
-    ax.set(yticks=range(len(d)), yticklabels=[f"{g} ({r.images:.0f} images{', too few' if np.isnan(r.estimate) else ''})" for g,r in d.iterrows()], ylim=(len(d)-.5, -.5),
-           xlabel=f"{kwargs.get('metric', roc_auc).__name__}, {kwargs.get('label') or f'mean of {d.labels.iloc[0]} labels'}")
+    f = getattr(metric, 'func', metric) # of a `partial`
+    name = ' '.join([getattr(f, '__name__', type(f).__name__), *map(str, getattr(metric, 'keywords', {}).values())])
+    ax.set(yticks=range(len(d)), yticklabels=names, ylim=(len(d)-.5, -.5), xlabel=f"{name}, {f'mean of {d.labels.iloc[0]} labels' if label is None else _short(label)}")
     return ax
