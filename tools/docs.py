@@ -58,7 +58,7 @@ def _plain_signature(name, obj):
 def parameter_table(obj):
     "Markdown table of docments; empty where no parameter is described"
     from fastcore.docments import docments
-    try: dm = docments(obj, full=True)
+    try: dm = docments(obj, full=True, args_kwargs=True)
     except (TypeError, ValueError, AttributeError, SyntaxError, OSError): return ''
     rows, empty = [], inspect.Parameter.empty
     if not any(p['docment'] for p in dm.values()): return ''
