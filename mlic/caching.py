@@ -64,8 +64,9 @@ def _digest(o, h, seen=()):
         go([o.__qualname__, o.__code__, o.__defaults__, o.__kwdefaults__, [c.cell_contents for c in o.__closure__ or ()]])
         if _own(o): go({n: o.__globals__[n] for n in _names(o.__code__) if n in o.__globals__})
     elif isinstance(o, type): h.update(f'{o.__module__}.{o.__qualname__}'.encode()); [go([name, f]) for c in o.__mro__ if _own(c) for name,f in _functions(c)]
-    elif hasattr(o, '__qualname__') or not hasattr(o, '__dict__'):
-        try: h.update((getattr(o, '__qualname__', None) or '').encode() + (b'' if hasattr(o, '__qualname__') else pickle.dumps(o)))
+    elif hasattr(o, '__qualname__'): h.update(o.__qualname__.encode())
+    elif not hasattr(o, '__dict__'):
+        try: h.update(pickle.dumps(o))
         except Exception as e: raise MLICError(f"activations cannot be stored: a transform holds {o!r}, of which there is no telling whether it has changed ({e})") from e
     else: # a transform, say: its class and what it was made with, not what it drew last
         go(type(o))
@@ -81,8 +82,8 @@ def _names(code): return {*code.co_names, *(n for c in code.co_consts if isinsta
 
 def _structure(body):
     "Of each module its class and its settings; weights alone do not tell strides and activations"
-    plain = (str,int,float,bool,tuple,list,type(None))
-    return [(name, type(m), {k: v for k,v in vars(m).items() if k[0] != '_' and k != 'training' and (isinstance(v, plain) or isinstance(v, FunctionType))}) for name,m in body.named_modules()]
+    plain = (str,int,float,bool,tuple,list,type(None),FunctionType)
+    return [(name, type(m), {k: v for k,v in vars(m).items() if k[0] != '_' and k != 'training' and isinstance(v, plain)}) for name,m in body.named_modules()]
 
 def _key(body, needs, dls, items, views, dtype, seed):
     "Content hash of body weights, transforms, files, targets and what is stored of them"
@@ -135,9 +136,8 @@ class ActivationStore:
         for k,a in enumerate(arrays):
             with np.errstate(over='ignore'): b = np.ascontiguousarray(a, dtype=self.meta['dtype'] if k < len(arrays)-1 else 'float32') # the last are the targets
             if self.meta['dtype'] == 'float16' and np.isinf(b).any() and np.isfinite(a).all(): raise MLICError(f"activations up to {np.abs(a).max():.3g} do not fit into float16; take dtype='float32'")
-            name, crc = f'{s:05}_{k}.npy', []
-            _whole(self.folder/name, lambda f: crc.append(_save(f, b)))
-            names.append((name, crc[0]))
+            name = f'{s:05}_{k}.npy'
+            names.append((name, _whole(self.folder/name, lambda f: _save(f, b))))
         _whole(self.folder/f'{s:05}.json', lambda f: f.write(json.dumps(names).encode()))
 
     def check(self, s, full=False)->bool:
@@ -187,12 +187,13 @@ def _mapped(file):
     return raw[head.offset:].view(head.dtype).reshape(head.shape)
 
 def _whole(path, write):
-    "A file that is complete or not there; a full disk is an `MLICError` and leaves nothing"
+    "A file that is complete or not there; a full disk is an `MLICError` and leaves nothing. Returns what `write` does"
     tmp = path.parent/f'.unfinished_{uuid4().hex}'
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(tmp, 'xb') as f: write(f) # read by whom the umask lets: a store may be of several users
+        with open(tmp, 'xb') as f: got = write(f) # read by whom the umask lets: a store may be of several users
         os.replace(tmp, path)
+        return got
     except BaseException as e:
         tmp.unlink(missing_ok=True)
         if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT): raise MLICError(f"{path.parent}: the disk is full; make room or choose another path (activations take half of it in float16). What is finished is kept") from e
@@ -241,7 +242,7 @@ def _passes(learn, store, items, todo, seed):
 def _compute(store, learn, items, needs, seed, todo):
     "Run the body over the shards `todo` and write each when it is full"
     if not todo: return
-    body, start, done, got = learn.model.body.eval(), time.perf_counter(), 0, [()]
+    body, start, done, got = learn.model.body, time.perf_counter(), 0, [()]
     beside = not learn.dls.valid.num_workers and (torch.device(learn.dls.device or 'cpu').type != 'cpu' or torch.get_num_threads() > 2)
     total = sum(-(-len(store.range(s))//learn.dls.valid.bs) for s in todo)*store.rows()
     with closing(_bodies(body, needs, _passes(learn, store, items, todo, seed), beside)) as stream:
@@ -331,7 +332,6 @@ class _CachedLearner(Learner):
     def _on_images(self, *args, **kwargs): raise MLICError("this Learner sees stored activations and no images; the Learner on images has the same head: use that one")
     export = predict = show_results = _on_images
 
-
 # %% ../nbs/31_caching.ipynb #a1f74f51
 def cache_activations(
     learn, # Learner of an `MLICModel` on images in files
@@ -347,7 +347,7 @@ def cache_activations(
     head, sides = learn.model.head, [[((str(_path(o)), repr(o)), o) for o in dl.dataset.items] for dl in learn.dls.loaders]
     unique = dict(sorted({p: o for side in sides for p,o in side}.items())) # once, where sides share one; a side may have other targets
     number, items = {p: i for i,p in enumerate(unique)}, list(unique.values())
-    root = Path(path) if path is not None else Path(os.environ.get('MLIC_CACHE') or Path.home()/'.cache'/'mlic')/'activations'
+    root = _root(path)
     bs = learn.dls.valid.bs
     if root.exists() and not root.is_dir(): raise MLICError(f"path: {root} is a file; give a folder")
     with no_random(seed), _in_eval(learn.model):
@@ -370,6 +370,8 @@ def _in_eval(model):
     model.eval()
     try: yield
     finally: model.train(was)
+
+def _root(path): return Path(path) if path is not None else Path(os.environ.get('MLIC_CACHE') or Path.home()/'.cache'/'mlic')/'activations'
 
 def _memory():
     "Bytes of memory that this process may use: the machine's, or less where its control group is given less"
@@ -398,17 +400,18 @@ def fine_tune_cached(
     monitor='ap_macro', # metric that marks the best epoch, as `fit_policy` has it
 )->tuple: # the `History` of either part
     "The head on cached activations, then global tuning with rates from lr/100 at the stem to lr at the head (fastai's `fine_tune`, with a cached first part)"
-    head = fit_policy(cache_activations(learn, path), epochs_head, policy, seed)
-    learn.unfreeze()
-    lr = find_lr(learn, seed or 0) if policy.lr == 'find' else policy.lr/2
-    return head, fit_policy(learn, epochs_all, replace(policy, lr=slice(lr/100, lr), pct_start=.3, div=5.), seed)
+    head = fit_policy(cache_activations(learn, path), epochs_head, policy, seed, monitor=monitor)
+    with learn.removed_cbs([cb for cb in learn.cbs if isinstance(cb, FrozenBody)]):
+        learn.unfreeze()
+        lr = find_lr(learn, seed or 0) if policy.lr == 'find' else policy.lr/2
+        return head, fit_policy(learn, epochs_all, replace(policy, lr=slice(lr/100, lr), pct_start=.3, div=5.), seed, monitor=monitor)
 
 # %% ../nbs/31_caching.ipynb #6e592d8b
 def stores(
     path=None, # folder of stores, as `cache_activations` has it
 )->list: # of dict: folder, items, views, dtype, bytes, used (time of last change)
     "The stores below `path`, least recently changed first"
-    root = Path(path) if path is not None else Path(os.environ.get('MLIC_CACHE') or Path.home()/'.cache'/'mlic')/'activations'
+    root = _root(path)
     found = []
     for meta in root.glob('*/meta.json'):
         try: s = ActivationStore(meta.parent)

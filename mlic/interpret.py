@@ -138,7 +138,6 @@ def _heat(ax, values, text, x, y, label, cmap='cividis', vmin=0., vmax=1.):
         ax.text(j, i, text[i,j], ha='center', va='center', fontsize=size, color='white' if .3*r + .59*g + .11*b < .5 else 'black')
     return ax
 
-
 # %% ../nbs/37_interpret.ipynb #88890e58
 @patch
 def confusion(self:MultiLabelInterpretation)->pd.DataFrame: # a row per label

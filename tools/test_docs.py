@@ -240,24 +240,26 @@ def browser_every_page(b):
     assert math, 'no page has a formula: nothing was tested'
 
 
+def first_hit(b, query):
+    "Address of the first result of a search"
+    b.open((built()/'search.html').as_uri() + f'?q={query}')
+    assert b.wait('document.querySelectorAll("#search-results li a").length'), f'search for {query} finds nothing'
+    assert not b.complaints(), b.complaints()
+    b.wait('/found|matching/.test(document.querySelector(".search-summary")?.innerText)')
+    return b.js('document.querySelector("#search-results li a").href')
+
+
 def browser_search(b):
     syms = docs.symbols()
     name, mod = ('LSEPLoss', 'losses') if (built()/'losses.html').exists() else ('label_stats', 'stats')
     b.width(1200)
-    b.open((built()/'search.html').as_uri() + f'?q={name}')
-    assert b.wait('document.querySelectorAll("#search-results li a").length'), f'search for {name} finds nothing'
-    assert not b.complaints(), b.complaints()
-    b.wait('/found|matching/.test(document.querySelector(".search-summary")?.innerText)')
-    first = b.js('document.querySelector("#search-results li a").href')
+    first = first_hit(b, name)
     anchor = docs.heading_id(name)
     assert re.search(rf'/{mod}\.html(\?[^#]*)?#{re.escape(anchor)}$', first), f'search for {name} leads to {first}'
     b.open(first)
     assert b.js('document.querySelector(":target") && document.querySelector(":target").innerText.includes("%s")' % name), first
     assert syms[mod][name] in b.js('[...document.querySelectorAll("[id]")].map(e => e.id)')
-    b.open((built()/'search.html').as_uri() + '?q=plot_curve') # a method, whose heading is more than twice as long
-    assert b.wait('document.querySelectorAll("#search-results li a").length')
-    b.wait('/found|matching/.test(document.querySelector(".search-summary")?.innerText)')
-    assert '/interpret.html#' in b.js('document.querySelector("#search-results li a").href')
+    assert '/interpret.html#' in first_hit(b, 'plot_curve') # a method, whose heading is more than twice as long
 
 
 if __name__ == '__main__':
