@@ -10,7 +10,7 @@ import numpy as np, pandas as pd, torch, matplotlib.pyplot as plt
 import torch.nn.functional as F
 from torch import Tensor
 from .core import MLICError, progress
-from .heads import select
+from .heads import _in_eval, select
 from .interpret import _grid # floor: its pictures beside one another
 from .metrics import ci
 
@@ -26,12 +26,9 @@ def class_maps(
     by = by or ('attention' if own else 'gradient')
     if by not in ('attention','gradient','gradcam'): raise MLICError(f"by is {by!r}; choose from: attention, gradient, gradcam")
     if by == 'attention' and not own: raise MLICError(f"{type(model.head).__name__} has no attention of its own; choose from: gradient, gradcam")
-    was = model.training
-    model.eval()
-    try:
+    with _in_eval(model):
         with torch.no_grad(): feats = [f.detach() for f in model.body(x.as_subclass(Tensor))]
         with torch.enable_grad(): return _maps(model.head, feats, labels, by)
-    finally: model.train(was)
 
 def _maps(head, feats, labels, by):
     reads = [len(feats)-1] if isinstance(head.needs, str) else list(head.needs)

@@ -23,7 +23,7 @@ from torch import nn
 from .backbones import backbone, read_weights
 from .core import MLICError, check_targs, decode, encode, progress
 from .data import OpenImage, image_classes
-from .heads import MLICModel
+from .heads import MLICModel, _in_eval
 from .map_heads import registry as heads # with it all heads are registered
 from .metrics import average_precision, ci, f1, per_label, roc_auc
 from .sources import _as_seen
@@ -224,10 +224,7 @@ def load(
 def _same(learn, predictor, items):
     "Largest difference between the Learner's and the bundle's probabilities on some images"
     x = learn.dls.test_dl(items, with_labels=True, bs=len(items), num_workers=0).one_batch()[0]
-    training = learn.model.training
-    learn.model.eval()
-    with torch.no_grad(): mine = getattr(learn.loss_func, 'activation', torch.sigmoid)(learn.model(x.as_subclass(torch.Tensor).float())).float().cpu().numpy()
-    learn.model.train(training)
+    with _in_eval(learn.model), torch.no_grad(): mine = getattr(learn.loss_func, 'activation', torch.sigmoid)(learn.model(x.as_subclass(torch.Tensor).float())).float().cpu().numpy()
     return float(np.abs(mine - predictor.predict([i.path for i in items]).probs).max())
 
 def save(

@@ -10,7 +10,7 @@ import dis, errno, hashlib, io, json, os, pickle, plum, shutil, sys, time, warni
 import numpy as np, torch, torch.distributed as dist
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from copy import copy
 from dataclasses import replace
 from enum import Enum
@@ -26,8 +26,9 @@ from fastai.learner import Learner
 from fastai.torch_core import no_random, params, set_seed
 from torch import nn
 from .core import MLICError, progress
-from .heads import AuxLoss, select
+from .heads import AuxLoss, _in_eval, select
 from .learner import FrozenBody, Policy, _quiet, find_lr, fit_policy # floor: global tuning after the cached head goes by the learner's policy
+from .sources import cache_folder
 
 # %% ../nbs/31_caching.ipynb #a3125fd4
 _library = {'mlic','fastai','fastcore','fasttransform','plum','torch','torchvision','timm','numpy','PIL','pandas','scipy','sklearn','skimage','cv2','albumentations','kornia'} | set(sys.stdlib_module_names)
@@ -363,15 +364,7 @@ def cache_activations(
     there = (FrozenBody, *map(type, cached.cbs))
     return _quiet(cached.add_cbs([copy(cb) for cb in learn.cbs if not isinstance(cb, there)])) # the user's own
 
-@contextmanager
-def _in_eval(model):
-    "The model in eval mode, and as it was afterwards, whatever happens"
-    was = model.training
-    model.eval()
-    try: yield
-    finally: model.train(was)
-
-def _root(path): return Path(path) if path is not None else Path(os.environ.get('MLIC_CACHE') or Path.home()/'.cache'/'mlic')/'activations'
+def _root(path): return cache_folder()/'activations' if path is None else Path(path)
 
 def _memory():
     "Bytes of memory that this process may use: the machine's, or less where its control group is given less"

@@ -10,7 +10,7 @@ import numpy as np, pandas as pd, torch
 from torch import Tensor, nn
 from .core import MLICError
 from .metrics import _host, _inputs
-from .heads import select # floor: the measure reads what a head reads
+from .heads import _in_eval, select # floor: the measure reads what a head reads
 
 # %% ../nbs/24_dependence.ipynb #598df7ed
 def label_layers(
@@ -42,8 +42,7 @@ def label_dependence(
 )->pd.DataFrame: # (K,K), row: the label whose evidence moves, column: the label that answers; NaN where a label's own logit stays
     "How far each logit moves when another label's evidence raises that label's own logit by one"
     if not by > 0: raise MLICError(f"by is {by}; the evidence has to move by more than 0")
-    head, was = getattr(model, 'head', model), model.training
-    model.eval()
+    head = getattr(model, 'head', model)
     move, hooks, total = [None], [], 0.
     def shift(layer, _, out):
         if move[0] is None: return
@@ -51,29 +50,29 @@ def label_dependence(
         out = out.clone()
         out[(..., j) if isinstance(layer, nn.Linear) else (slice(None), j)] += d
         return out
-    try:
-        for x in _batches(x):
-            feats = x if head is model else select(model.body(x), head.needs)
-            K = head(feats).shape[1]
-            if not hooks:
-                modules = dict(head.named_modules())
-                names = label_layers(head, K) if layers is None else layers
-                if unknown := [n for n in names if n not in modules]: raise MLICError(f"the head has no layer {unknown[0]!r}; choose from: {', '.join(n for n in modules if n)}")
-                hooks = [modules[n].register_forward_hook(shift) for n in names]
-                if not names: return _named(np.eye(K), vocab) # the logits are the only numbers that belong to a label
-            D = []
-            for j in range(K):
-                z = []
-                for d in (by/2, -by/2):
-                    move[0] = j, d
-                    z.append(head(feats).double())
-                move[0] = None
-                D.append(z[0] - z[1])
-            D = torch.stack(D) # (j,N,k)
-            total = total + (D*torch.diagonal(D, dim1=0, dim2=2).T[...,None] if signed else D.square()).sum(1)
-    finally:
-        for h in hooks: h.remove()
-        model.train(was)
+    with _in_eval(model):
+        try:
+            for x in _batches(x):
+                feats = x if head is model else select(model.body(x), head.needs)
+                K = head(feats).shape[1]
+                if not hooks:
+                    modules = dict(head.named_modules())
+                    names = label_layers(head, K) if layers is None else layers
+                    if unknown := [n for n in names if n not in modules]: raise MLICError(f"the head has no layer {unknown[0]!r}; choose from: {', '.join(n for n in modules if n)}")
+                    hooks = [modules[n].register_forward_hook(shift) for n in names]
+                    if not names: return _named(np.eye(K), vocab) # the logits are the only numbers that belong to a label
+                D = []
+                for j in range(K):
+                    z = []
+                    for d in (by/2, -by/2):
+                        move[0] = j, d
+                        z.append(head(feats).double())
+                    move[0] = None
+                    D.append(z[0] - z[1])
+                D = torch.stack(D) # (j,N,k)
+                total = total + (D*torch.diagonal(D, dim1=0, dim2=2).T[...,None] if signed else D.square()).sum(1)
+        finally:
+            for h in hooks: h.remove()
     if not hooks: raise MLICError("label_dependence: there is no image; give at least one")
     out = total/total.diagonal()[:,None].where(total.diagonal()[:,None] > 0, torch.nan)
     return _named((out if signed else out.sqrt()).cpu().numpy(), vocab)

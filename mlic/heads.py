@@ -10,6 +10,7 @@ __all__ = ['registry', 'Head', 'select', 'MLICModel', 'AuxLoss', 'LinearHead', '
 import math
 import torch
 import torch.nn.functional as F
+from contextlib import contextmanager
 from torch import Tensor, nn
 from fastai.callback.core import Callback
 from fastai.vision.learner import create_head
@@ -24,6 +25,14 @@ class Head(nn.Module):
     aux = () # (weight, logits), or (weight, output, loss), that a training step left for `AuxLoss`
 
 def _wide(x): return x.to(torch.promote_types(x.dtype, torch.float32)) # powers and logarithms do not fit half precision
+
+@contextmanager
+def _in_eval(model):
+    "The model in eval mode, and as it was afterwards, whatever happens"
+    was = model.training
+    model.eval()
+    try: yield
+    finally: model.train(was)
 
 def select(
     feats, # list of maps, coarsest last, as a body gives them

@@ -22,7 +22,7 @@ from fastai.torch_core import get_model, params, set_seed
 from torch.optim.adamw import adamw
 from .core import MLICError
 from .backbones import backbone
-from .heads import AuxLoss, MLICModel
+from .heads import AuxLoss, MLICModel, _in_eval
 from .map_heads import registry as heads # with it all heads are registered
 from .losses import registry as losses
 from .metrics import default_metrics
@@ -268,14 +268,11 @@ def ms_per_image(
     repeats=10,
 )->float: # milliseconds
     "Median time of a warm forward pass in eval mode, over the images of the batch"
-    training = model.training
-    model.eval()
     def once():
         t = time.perf_counter()
         model(x)
         if x.is_cuda: torch.cuda.synchronize()
         return time.perf_counter() - t
-    for _ in range(max(1, repeats//3)): once()
-    res = 1000*median(once() for _ in range(repeats))/len(x)
-    model.train(training)
-    return res
+    with _in_eval(model):
+        for _ in range(max(1, repeats//3)): once()
+        return 1000*median(once() for _ in range(repeats))/len(x)
