@@ -4,14 +4,14 @@ warnings.simplefilter('ignore')
 from pathlib import Path
 import numpy as np, torch
 from fastai.data.core import DataLoaders
-from mlic.backbones import Stage
-from mlic.caching import ActivationStore, _block, _CachedLearner, _CachedLoader, _CachedModel, _key, cache_activations
-from mlic.data import dataloaders
-from mlic.heads import LinearHead
-from mlic.learner import FrozenBody, FusedAdam, Policy, fit_policy, mlic_learner
-from mlic.losses import registry as losses
-from mlic.sources import synth_xray
-from mlic.splits import group_split, kfold
+from mlic.models.backbones import Stage
+from mlic.training.caching import ActivationStore, _block, _CachedLearner, _CachedLoader, _CachedModel, _key, cache_activations
+from mlic.data.loaders import dataloaders
+from mlic.models.heads import LinearHead
+from mlic.training.learner import FrozenBody, FusedAdam, Policy, fit_policy, mlic_learner
+from mlic.losses import LOSSES as losses
+from mlic.data.sources import synth_xray
+from mlic.data.splits import group_split, kfold
 from steady import KEEP, steady
 
 

@@ -5,10 +5,10 @@ warnings.simplefilter('ignore')
 import torch
 from pathlib import Path
 from statistics import median
-from mlic.data import dataloaders, items_of
-from mlic.experiments import Recipe, compare, datasets, splits_of
-from mlic.learner import mlic_learner, ms_per_image
-from mlic.report import FoldResult, stored
+from mlic.data.loaders import dataloaders, items_of
+from mlic.compare.run import Recipe, compare, datasets, splits_of
+from mlic.training.learner import mlic_learner, ms_per_image
+from mlic.compare.report import FoldResult, stored
 
 QUICK = '--quick' in sys.argv
 BASE = Recipe(n=100, size=32, folds=2, epochs=2, bs=16, lr=1e-3) if QUICK else Recipe(n=300, size=64, folds=2, epochs=6, lr=1e-3)

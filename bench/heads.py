@@ -4,10 +4,10 @@ from steady import KEEP, steady
 steady(OMP_NUM_THREADS='1') # one thread, so that a step's processor time is its work, whatever else the machine does
 import timm, torch
 from scipy.stats import binom
-from mlic.backbones import Stage, backbone
-from mlic.heads import LinearHead, MLICModel, select
+from mlic.models.backbones import Stage, backbone
+from mlic.models.heads import LinearHead, MLICModel, select
 from mlic.losses import BCELoss
-from mlic.map_heads import registry
+from mlic.models.spatial_heads import HEADS
 
 QUICK = '--quick' in sys.argv
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -71,7 +71,7 @@ def heads(N=16, size=224):
 
 def memory(groups, K=10_000, N=16):
     "Extra memory in MB of one training step of a query head, in a process of its own"
-    code = ("import re, torch\nfrom mlic.backbones import Stage\nfrom mlic.map_heads import QueryHead\nfrom mlic.losses import BCELoss\n"
+    code = ("import re, torch\nfrom mlic.models.backbones import Stage\nfrom mlic.models.spatial_heads import QueryHead\nfrom mlic.losses import BCELoss\n"
             f"K, N, dev = {K}, {N}, {DEVICE!r}\nhead = QueryHead([Stage(512, 32)], K, groups={groups}).to(dev)\nx, y = torch.randn(N, 512, 7, 7, device=dev), (torch.rand(N, K, device=dev) < 3/K).float()\n"
             "rss = lambda k: int(re.search(k + r':\\s+(\\d+)', open('/proc/self/status').read())[1])/1024\n"
             "if dev == 'cpu': open('/proc/self/clear_refs', 'w').write('5')\n" # forget the peak so far (Linux)

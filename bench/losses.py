@@ -4,7 +4,7 @@ from steady import KEEP, steady
 if __name__ == '__main__': steady() # else blocks that go to the system and back are most of a loss's time at K = 9605
 import numpy as np, torch
 import torch.nn.functional as F
-from mlic.losses import BCELoss, LSEPLoss, PairwiseHingeLoss, registry
+from mlic.losses import BCELoss, LSEPLoss, PairwiseHingeLoss, LOSSES
 
 torch.set_num_threads(1)
 

@@ -101,7 +101,7 @@ def coverage():
              'macro AP, 5 labels, 15 of 300': (M.average_precision, {}, 300, [.05]*5, 1.2), 'macro AP, 14 labels, 3 to 90 of 300': (M.average_precision, {}, 300, few, 1.2),
              'macro AP, 14 labels, 10 to 600 of 2000': (M.average_precision, {}, 2000, many, 1.2), 'AP of images': (M.average_precision, dict(average='examples'), 300, [.3,.2,.1,.05], 1.2),
              'AUC of a label, 10 of 500': (M.roc_auc, {}, 500, [.02], 1.5), 'AUC .98, 15 of 150': (M.roc_auc, {}, 150, [.1], 3.), 'macro AUC, 14 labels, 3 to 90 of 300': (M.roc_auc, {}, 300, few, 1.2),
-             'F1 of a label, 15 of 150': (M.f1, dict(thresh=.4), 150, [.1], 1.5), 'macro F1, 14 labels, 3 to 90 of 300': (M.f1, dict(thresh=.4), 300, few, 1.2), 'hamming, 3 labels, 150 images': (M.hamming, dict(thresh=.4), 150, [.1]*3, 1.5)}
+             'F1 of a label, 15 of 150': (M.f1, dict(threshold=.4), 150, [.1], 1.5), 'macro F1, 14 labels, 3 to 90 of 300': (M.f1, dict(threshold=.4), 300, few, 1.2), 'hamming, 3 labels, 150 images': (M.hamming, dict(threshold=.4), 150, [.1]*3, 1.5)}
     print('| metric | true value | bias of the estimate | percentiles | BCa | basic | `ci` |\n|---|---|---|---|---|---|---|', flush=True)
     worst = np.ones(4)
     for name, (metric, kw, N, prevalence, apart) in cases.items():

@@ -5,9 +5,9 @@ import torch
 from statistics import median
 from fastai.optimizer import Adam
 from torch import nn
-from mlic.backbones import backbone
-from mlic.heads import MLICModel, registry as heads
-from mlic.learner import FusedAdam, body_and_head
+from mlic.models.backbones import backbone
+from mlic.models.heads import MLICModel, HEADS as heads
+from mlic.training.learner import FusedAdam, body_and_head
 
 QUICK = '--quick' in sys.argv
 

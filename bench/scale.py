@@ -4,7 +4,7 @@ warnings.simplefilter('ignore')
 os.environ.update(OMP_NUM_THREADS='1', RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO='0', PYTHONWARNINGS='ignore')
 from pathlib import Path
 from joblib import parallel_config
-from mlic.experiments import Recipe, compare
+from mlic.compare.run import Recipe, compare
 
 BASE = Recipe(source='digit_scenes', n=100, size=32, folds=4, epochs=1, bs=16, arch='test_resnet', lr=1e-3)
 ARMS = dict(loss=['bce','lsep'])

@@ -1,4 +1,4 @@
-"Images per second and core that the generators of mlic.synth make, beside reading the same images from files"
+"Images per second and core that the generators of mlic.data.synth make, beside reading the same images from files"
 import os
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 import datetime, tempfile, time
@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 import numpy as np, torch
 from PIL import Image
-from mlic import synth
+from mlic.data.loaders import synth
 
 SIZES, REPEATS = {64: 300, 224: 60}, 5 # pixels on a side: images for each run
 FORMATS = dict(xray='png', planet='jpg', digits='png') # as the sources write them

@@ -1,7 +1,7 @@
 """Exact thresholds against a 100-step loop over scikit-learn and against its precision-recall curve. `python bench/thresholds.py [--quick]`"""
 import platform, statistics, sys, time
 import numpy as np, sklearn, sklearn.metrics as skm, torch
-from mlic.thresholds import best_examples, best_micro, best_thresholds
+from mlic.decisions.thresholds import best_examples, best_micro, best_thresholds
 
 torch.set_num_threads(1)
 QUICK = '--quick' in sys.argv

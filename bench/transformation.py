@@ -8,7 +8,7 @@ from sklearn.multioutput import ClassifierChain
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from mlic.metrics import average_precision
-from mlic.transformation import EnsembleClassifierChains, MLkNN, RAkEL, default_base, registry
+from mlic.classical import EnsembleClassifierChains, MLkNN, RAkEL, default_base, CLASSICAL
 
 warnings.simplefilter('ignore')
 
