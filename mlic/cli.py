@@ -73,25 +73,25 @@ def _cache(a):
     return found, pd.DataFrame(found).to_string(index=False) if found else 'no stores', int(any(s.get('damaged') for s in found))
 
 # %% ../nbs/cli.ipynb #5b1e6c0e
-_makers = dict(xray=('synth_xray', 'chest_xray14({!r})'), planet=('synth_planet', 'planet({!r})'), digits=('digit_scenes', 'from_csv({!r} + "/labels.csv", split_col="split")')) # maker, reader
+_makers = dict(xray=('synth_xray', 'readers.chest_xray14({!r})'), planet=('synth_planet', 'readers.planet({!r})'), digits=('digit_scenes', 'sources.from_csv({!r} + "/labels.csv", split_col="split")')) # maker, reader
 
 def _synth(a):
     from mlic.data import sources
     if Path(a.out).exists(): raise MLICError(f"{a.out} is there already; give a folder that is not, or remove it")
     maker, reader = _makers[a.kind]
     src = getattr(sources, maker)(a.n, a.size, a.seed, root=a.out)
-    read = 'mlic.data.sources.' + reader.format(a.out)
+    read = 'mlic.data.' + reader.format(a.out)
     return dict(folder=a.out, n=len(src), vocab=src.vocab, read=read), f'{len(src)} images with {len(src.vocab)} labels in {a.out}\nread them by {read}', 0
 
 def _stats(a):
-    from mlic.data.sources import _labelset, read_csv
+    from mlic.data.sources import split_labels, read_csv
     from mlic.data.labels import imbalance, label_stats
     df = read_csv(a.csv)
     for c in filter(None, (a.fname_col, a.label_col)):
         if c not in df: raise MLICError(f"{a.csv}: no column {c!r}; the columns are: {', '.join(df.columns)}")
     twice = np.flatnonzero(df[a.fname_col].duplicated()) if a.fname_col else []
     if len(twice): raise MLICError(f"{a.csv}: row {twice[0]} ({df[a.fname_col].iloc[twice[0]]}): this image is in an earlier row; keep one of them")
-    Y, vocab = encode([_labelset(t, a.sep) for t in df[a.label_col]])
+    Y, vocab = encode([split_labels(t, a.sep) for t in df[a.label_col]])
     if not vocab: raise MLICError(f"{a.csv}: no row has a label; is {a.label_col!r} the label column?")
     stats, n = label_stats(Y), Y.sum(0, dtype=int)
     labels = pd.DataFrame(dict(images=n, share=n/len(Y), IRLbl=imbalance(Y)), index=vocab).rename_axis('label').sort_values('images', ascending=False, kind='stable')

@@ -18,7 +18,8 @@ from fasttransform import Transform
 from fastai.vision.augment import Resize, aug_transforms
 from fastai.vision.core import PILBase, PILImage, PILImageBW, imagenet_stats
 from ..core import MLICError, encode
-from .sources import Source, image_mode, open_image
+from .images import image_mode, open_image
+from .sources import Source
 from .splits import Split
 
 # %% ../../nbs/data/loaders.ipynb #58da44f1

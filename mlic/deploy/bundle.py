@@ -26,7 +26,7 @@ from ..data.loaders import OpenImage, image_classes
 from ..models.heads import MLICModel, eval_mode
 from ..models.spatial_heads import HEADS as heads # with it all heads are registered
 from ..metrics import average_precision, ci, f1, per_label, roc_auc
-from ..data.sources import as_seen
+from ..data.images import as_seen
 from ..data.labels import label_stats
 
 # %% ../../nbs/deploy/bundle.ipynb #446cb477

@@ -28,7 +28,7 @@ from torch import nn
 from ..core import MLICError, progress
 from ..models.heads import AuxLoss, eval_mode, select
 from .learner import FrozenBody, Policy, quiet, find_lr, fit_policy # floor: global tuning after the cached head goes by the learner's policy
-from ..data.sources import cache_folder
+from ..core import settings
 
 # %% ../../nbs/training/caching.ipynb #a3125fd4
 _library = {'mlic','fastai','fastcore','fasttransform','plum','torch','torchvision','timm','numpy','PIL','pandas','scipy','sklearn','skimage','cv2','albumentations','kornia'} | set(sys.stdlib_module_names)
@@ -364,7 +364,7 @@ def cache_activations(
     there = (FrozenBody, *map(type, cached.cbs))
     return quiet(cached.add_cbs([copy(cb) for cb in learn.cbs if not isinstance(cb, there)])) # the user's own
 
-def _root(path): return cache_folder()/'activations' if path is None else Path(path)
+def _root(path): return settings.cache/'activations' if path is None else Path(path)
 
 def _memory():
     "Bytes of memory that this process may use: the machine's, or less where its control group is given less"
