@@ -5,10 +5,15 @@ from pathlib import Path
 import numpy as np, torch
 from fastai.data.core import DataLoaders
 from mlic.models.backbones import Stage
-from mlic.training.caching import ActivationStore, _block, _CachedLearner, _CachedLoader, _CachedModel, _key, cache_activations
+from mlic.training.caching import _block, _CachedLearner, _CachedLoader, _CachedModel, _key
+from mlic.training.activations import ActivationStore
+from mlic.training.caching import cache_activations
 from mlic.data.loaders import dataloaders
 from mlic.models.heads import LinearHead
-from mlic.training.learner import FrozenBody, FusedAdam, Policy, fit_policy, mlic_learner
+from mlic.training.callbacks import FrozenBody
+from mlic.training.learner import mlic_learner
+from mlic.training.optimizer import FusedAdam
+from mlic.training.policy import Policy, fit_policy
 from mlic.losses import LOSSES as losses
 from mlic.data.sources import synth_xray
 from mlic.data.splits import group_split, kfold

@@ -7,7 +7,8 @@ from fastai.optimizer import Adam
 from torch import nn
 from mlic.models.backbones import backbone
 from mlic.models.heads import MLICModel, HEADS as heads
-from mlic.training.learner import FusedAdam, body_and_head
+from mlic.training.learner import body_and_head
+from mlic.training.optimizer import FusedAdam
 
 QUICK = '--quick' in sys.argv
 

@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 from fastai.learner import Learner
 from torch import nn
 from .core import MLICError, Registry, progress
-from .training.caching import cache_activations # floor: the features come from the store that all heads share
+from .training.caching import cache_activations
 from .models.heads import MLICModel
 
 # %% ../nbs/classical.ipynb #3bde77af
