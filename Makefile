@@ -1,16 +1,22 @@
-# Two commands: `make chapters` and `make test`. Each sets up .venv by itself.
+# Two commands: `make test` and `make chapters`. Each makes .venv on first use.
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: chapters test export clean-nbs docs upgrade
+.PHONY: chapters book test lint export clean-nbs docs upgrade
 
-chapters: $(READY)  ## run the chapter notebooks top to bottom; FRESH=1 forgets stored results, MLIC_PROFILE=quick|default|full
+test: $(READY)  ## notebooks of the library, tests/, chapters at the profile quick, export in step, wheel
+	$(BIN)/python tools/notebooks.py test
+
+chapters: $(READY)  ## run all chapters into results/; FRESH=1 forgets stored results, MLIC_PROFILE=quick|default|full
 	$(BIN)/python tools/notebooks.py chapters $(if $(FRESH),--fresh)
 
-test: $(READY)  ## export in step, notebooks clean, library tests, chapters at the quick profile
-	$(BIN)/python tools/notebooks.py test
+book: $(READY)  ## what `make chapters` made at the profile default becomes the committed chapters
+	$(BIN)/python tools/notebooks.py book
+
+lint: $(READY)  ## the form of the code: ruff, layers, names, examples (seconds)
+	$(BIN)/python -m pytest -q tests/test_house.py
 
 export: $(READY)  ## notebooks -> mlic/ and README.md
 	$(BIN)/nbdev_export
