@@ -8,6 +8,7 @@ NBS = ROOT/'nbs'
 MODULES = sorted(p for p in (ROOT/'mlic').rglob('*.py') if p.name != '_modidx.py')
 SCRIPTS = [p for d in ('tools', 'bench', 'tests', 'nbs/chapters') for p in sorted((ROOT/d).glob('*.py'))]
 BIN = Path(sys.executable).parent
+sys.path.insert(0, str(ROOT/'tools'))
 LINES, NAMES = 320, 12 # at most, of one module
 
 
@@ -197,3 +198,18 @@ def test_tests_are_hidden():
         n = sum(bool(shown(s) and test.search(s)) for s in code_cells(nb))
         if n: bad.append(f'{nb.relative_to(ROOT)}: {n} cells')
     assert not bad, '\n'.join(bad)
+
+
+# ---- words --------------------------------------------------------------------------------------------------
+def test_words():
+    "Pages, prose of notebooks and docstrings use the terms of the glossary (tools/words.py)"
+    import words
+    found = list(words.found())
+    assert not found, '\n'.join(found)
+
+
+def test_citations_are_in_the_references():
+    "Whatever a page cites as Name (year) or Name year is on the page of references"
+    import words
+    listed = words.unlisted()
+    assert not listed, listed
