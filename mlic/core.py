@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['settings', 'MLICError', 'check_choice', 'encode', 'is_tensor', 'decode', 'check_targs', 'Registry', 'Settings',
-           'progress']
+           'progress', 'parallel']
 
 # %% ../nbs/core.ipynb #9c2ae1ba
 import os, sys
@@ -162,3 +162,17 @@ def progress(
     from tqdm.auto import tqdm
     interval = .1 if sys.stderr.isatty() or 'ipykernel' in sys.modules else 30
     return tqdm(gen, desc=desc, total=total, delay=after, leave=False, mininterval=interval)
+
+# %% ../nbs/core.ipynb #f048bc06
+def parallel(
+    jobs, # iterable of joblib's `delayed(f)(...)`
+    total:int, # number of jobs, for the progress bar
+    n_jobs:int=None, # processes, as joblib has it; None: 1, or what `parallel_config` says
+    after=2, # seconds before the bar appears
+)->list: # what the jobs return, in their order
+    "The results of independent jobs, with a progress bar"
+    from joblib import Parallel
+    from joblib.parallel import get_active_backend
+    as_they_come = get_active_backend()[0].supports_return_generator # Ray's backend gives all of them at the end
+    results = Parallel(n_jobs, return_as='generator' if as_they_come else 'list')(jobs)
+    return list(progress(results, total, after=after))

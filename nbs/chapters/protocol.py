@@ -7,7 +7,7 @@ from pathlib import Path
 from sklearn.metrics import roc_auc_score
 from mlic.core import MLICError
 from mlic.compare.run import Recipe, _claim, _write_text, note_finding, pretrain, run # floor: the protocol is made of recipes
-from mlic.interpret.errors import COLOURS
+from mlic.interpret.plots import COLOURS
 from mlic.compare.report import Results # floor: and what they give
 from mlic.decisions.thresholds import cross_fit
 

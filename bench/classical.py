@@ -1,4 +1,4 @@
-"""Fit and predict of the classical systems on features, and against a plain scikit-learn loop. `python bench/transformation.py`"""
+"""Fit and predict of the classical classifiers on features, and against a plain scikit-learn loop. `python bench/classical.py`"""
 import argparse, platform, time, warnings
 from datetime import date
 import numpy as np, sklearn
@@ -59,7 +59,7 @@ if __name__ == '__main__':
     X, Y, Xv, Yv = X[:a.n], Y[:a.n], X[a.n:], Y[a.n:]
     print(f'## Classical systems\n\n{date.today()}, {platform.machine()}, scikit-learn {sklearn.__version__}, numpy {np.__version__}, 1 process. N = {a.n:,} for training and {len(Xv):,} for prediction, D = {a.D}, K = {a.K}, {len(np.unique(Y, axis=0))} label sets, {Y.sum(1).mean():.2f} labels an image, made features.\n')
     print('| system | fit | predict | mAP |\n|---|---|---|---|')
-    for name,make in registry.items():
+    for name,make in CLASSICAL.items():
         est = make(0)
         fit, _ = timed(lambda: est.fit(X, Y))
         pred, p = timed(lambda: est.predict_proba(Xv))
