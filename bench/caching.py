@@ -15,7 +15,7 @@ from mlic.training.learner import mlic_learner
 from mlic.training.optimizer import FusedAdam
 from mlic.training.policy import Policy, fit_policy
 from mlic.losses import LOSSES as losses
-from mlic.data.sources import synth_xray
+from mlic.data.synth import synth_xray
 from mlic.data.splits import group_split, kfold
 from steady import KEEP, steady
 
