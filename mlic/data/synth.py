@@ -164,9 +164,9 @@ for _maker in (synth_xray, synth_planet, digit_scenes): DATASETS[_maker.__name__
 def truth_scores(
     src, # a source of this module, or what a generator made
 )->np.ndarray: # (N,K) float32, from 0 to 1
-    "Probability of each annotation given the known truth: the best scores that anyone could have"
+    "Probability of each annotation given the known truth, ties broken: the best scores that anyone could have"
     scores = (src.truth or {}).get('scores')
     if scores is None or len(scores) != len(src):
         raise MLICError(f"{src.name}: the truth before annotation noise is not known of these {len(src)} images; "
                         "take a whole set of synth_xray, synth_planet or digit_scenes")
-    return scores
+    return ((1-1e-4)*scores + 1e-4*np.random.default_rng(0).random(scores.shape)).astype(np.float32)
