@@ -12,7 +12,7 @@ from torch import Tensor
 from ..core import MLICError, progress
 from ..models.heads import eval_mode, select
 from .errors import _grid # floor: its pictures beside one another
-from ..metrics import ci
+from ..bootstrap import ci
 
 # %% ../../nbs/interpret/maps.ipynb #4ff91ce1
 def class_maps(
@@ -22,7 +22,7 @@ def class_maps(
     by=None, # 'attention' (the head's own), 'gradient' or 'gradcam'; None: 'attention' where the head has it, else 'gradient'
 )->tuple: # maps (N,L,h,w) on the grid of the finest map that the head reads, logits (N,K)
     "How much each place speaks for a label (against it, where negative)"
-    own = hasattr(model.head, 'attention')
+    own = hasattr(model.head, 'attention_maps')
     by = by or ('attention' if own else 'gradient')
     if by not in ('attention','gradient','gradcam'): raise MLICError(f"by is {by!r}; choose from: attention, gradient, gradcam")
     if by == 'attention' and not own: raise MLICError(f"{type(model.head).__name__} has no attention of its own; choose from: gradient, gradcam")
@@ -35,7 +35,9 @@ def _maps(head, feats, labels, by):
     read = [feats[i].requires_grad_() for i in reads]
     logits = head(select(feats, head.needs))
     labels = range(logits.shape[1]) if labels is None else labels
-    if by == 'attention': return head.attention[:,list(labels)], logits.detach()
+    if by == 'attention':
+        maps = head.attention_maps(select(feats, head.needs))
+        return maps[:,list(labels)].detach(), logits.detach()
     out = []
     for k in progress(labels, after=2):
         total = 0.

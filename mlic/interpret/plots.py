@@ -70,7 +70,9 @@ def heat_map(
         height = max(.3*min(len(y), 40), 2.2) + (text_inches(x) if rotated else .3) + .5
         ax = plt.subplots(figsize=(width, height), layout='constrained')[1]
     im = ax.imshow(values, cmap=plt.get_cmap(cmap).with_extremes(bad='.9'), vmin=vmin, vmax=vmax, aspect='auto')
-    ax.set(xticks=range(len(x)), yticks=range(len(y)), xticklabels=x, yticklabels=y)
+    ax.set(xticks=range(len(x)), yticks=range(len(y)))
+    ax.set_xticklabels(x, parse_math=False) # a label may hold $
+    ax.set_yticklabels(y, parse_math=False)
     ax.tick_params('x', rotation=90 if rotated else 0)
     ax.figure.colorbar(im, ax=ax, shrink=.7).set_label(label, fontsize=8)
     ax.figure.draw_without_rendering() # the layout decides how large a cell is
