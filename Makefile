@@ -26,7 +26,7 @@ clean-nbs: $(READY)
 	$(BIN)/python tools/notebooks.py clean
 
 docs: $(READY)  ## notebooks -> docs/, browsable without a network
-	$(BIN)/python tools/docs.py
+	$(BIN)/python tools/words.py && $(BIN)/python tools/docs.py
 
 upgrade:  ## newest versions that fit together -> constraints.txt; then run `make test`
 	rm -rf .venv && $(PYTHON) -m venv .venv

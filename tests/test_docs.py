@@ -1,0 +1,274 @@
+"""The site, on a build of its own: what the builder makes of docstrings and links, every page in a headless browser,
+the searches that people type, and the code of the pages of nbs/pages"""
+import contextlib, json, os, re, select, shutil, subprocess, sys, tempfile, time
+from pathlib import Path
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT/'tools'))
+import docs # noqa: E402
+
+CHROMIUM = next(filter(None, map(shutil.which, ['chromium', 'chromium-browser', 'google-chrome'])), None)
+
+
+@pytest.fixture(scope='session')
+def site(tmp_path_factory):
+    "Folder of a fresh build"
+    to = tmp_path_factory.mktemp('site')/'docs'
+    code = f'import docs; from pathlib import Path; print(docs.build(Path({str(to)!r})), "warnings")'
+    res = subprocess.run([sys.executable, '-c', code], cwd=ROOT/'tools', capture_output=True, text=True)
+    assert res.returncode == 0 and res.stdout.rstrip().endswith('\n0 warnings') or res.stdout.strip() == '0 warnings', \
+        res.stdout[-2000:] + res.stderr[-6000:]
+    return to
+
+
+# ---- the builder --------------------------------------------------------------------------------------------
+def test_callouts():
+    assert docs.callouts('::: {.callout-note}\na\n:::') == ':::{note}\na\n:::'
+    assert docs.callouts(':::{.callout-tip title="T"}\na\n:::').startswith(':::{admonition} T\n:class: tip\n')
+
+
+def test_docstrings_are_marked_up():
+    assert docs.rst('`f1` of *N* images_') == r'\ :py:obj:`f1`\  of \*N\* images\_'
+    assert docs.rst('`a=1`s and $p_k$') == r'\ ``a=1``\ s and \ :math:`p_k`\ '
+
+
+def test_docments_become_fields():
+    def f(a:int|str, # one | two
+          b=1, # second
+          c=2,
+    )->list: # third
+        "What `f` does"
+    lines = ['What `f` does']
+    docs.docments_as_fields(None, 'function', 'f', f, None, lines)
+    assert lines[2:] == [r':param a: one \| two', ':type a: int | str', ':param b: second', ':type b: int',
+                         ':returns: third', ':rtype: list']
+
+
+def test_links_into_the_site():
+    at = lambda md: docs.relinked(md, docs.NBS/'chapters'/'01_datasets.ipynb')
+    assert at('[c](../core.html#encode)') == '[c](../core.ipynb#encode)'
+    assert at('[h](#A-heading)') == '[h](#a-heading)'
+    assert at('[w](https://a.org)') == '[w](https://a.org)'
+    assert docs.relinked('[s](../bench/RESULTS.md)', docs.NBS/'index.ipynb') == '[s](pages/speed.md)'
+    assert docs.relinked('[g](nbs/pages/glossary.md)', ROOT/'CONTRIBUTING.md') == '[g](glossary.md)'
+
+
+def test_formulas_are_mathml():
+    assert docs.mathml(r'\bar Y_i', False).count('mover') == 2 and 'display="block"' in docs.mathml('x', True)
+
+
+def test_names_of_other_packages():
+    known = docs.elsewhere()
+    assert known['F.softplus'].endswith('torch.nn.functional.softplus.html') and 'docs.fast.ai' in known['Learner']
+    assert not {'show', 'data', 'image', 'name', 'clone'} & set(known) # words of prose
+
+
+def test_one_order_of_subjects():
+    "The sidebar and the layers agree: a subject comes after those it imports"
+    import subjects
+    order = [n for names in subjects.SUBJECTS.values() for n in names]
+    from_below = [n for row in reversed(subjects.layers()) for n in row]
+    assert sorted(order) == sorted(from_below)
+    level = {n: i for i, row in enumerate(reversed(subjects.layers())) for n in row}
+    assert [level[n] for n in order] == sorted(level[n] for n in order)
+
+
+def test_problems_are_found(site, tmp_path):
+    assert not docs.problems(site), docs.problems(site)
+    there = tmp_path/'docs'
+    shutil.copytree(site, there)
+    core = there/'core.html'
+    bad = ('<a href="none.html"></a><a href="../x.html"></a><a href="index.html#none"></a>'
+           '<img src="https://a.org/b.png" alt="b.png">')
+    core.write_text(core.read_text().replace('id="mlic.core.encode"', '').replace('</article>', bad + '</article>'))
+    (there/'pages'/'glossary.html').unlink()
+    found = '\n'.join(docs.problems(there))
+    expected = ['mlic.core.encode is not in', 'none.html leads nowhere', '../x.html leaves the site', 'no such anchor',
+                'b.png from elsewhere', "'b.png' is a file name", 'glossary.html is missing']
+    for words in expected: assert words in found, (words, found)
+
+
+def test_the_site_links_to_its_own_sources(site):
+    page = (site/'losses.html').read_text(encoding='utf-8')
+    assert '_modules/mlic/losses.html#LSEPLoss' in page and (site/'_modules'/'mlic'/'losses.html').exists()
+
+
+# ---- the code of the pages ----------------------------------------------------------------------------------
+@pytest.mark.parametrize('path', docs.pages_run(), ids=lambda p: p.stem)
+def test_page_runs(path, tmp_path):
+    "The code of the tutorial and of the how-to pages, each in an empty folder"
+    from execnb.nbio import read_nb
+    from execnb.shell import CaptureShell
+    with contextlib.chdir(tmp_path): CaptureShell(path='.').run_all(read_nb(path), exc_stop=True)
+
+
+def test_code_that_is_not_run_says_why():
+    "Python that a page shows as text comes after a line that begins with *Not run here*"
+    for path in docs.pages_run() + sorted(docs.PAGES.glob('*.md')):
+        if path.suffix == '.md': parts = [path.read_text(encoding='utf-8')]
+        else:
+            cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+            parts = [''.join(c['source']) for c in cells if c['cell_type'] == 'markdown']
+        for md in parts:
+            for m in re.finditer(r'^```python$', md, re.M):
+                line = md[:m.start()].rstrip().rsplit('\n', 1)[-1]
+                assert line.startswith('*Not run here'), f'{path.name}: code that is not run, without a reason'
+
+
+# ---- a browser over the DevTools pipe: no driver, no further package ----------------------------------------
+class Browser:
+    def __init__(self, site):
+        self.site, self.home = site, tempfile.mkdtemp()
+        to_r, self.w = os.pipe()
+        self.r, from_w = os.pipe()
+        # the browser reads commands from descriptor 3 and writes answers to 4
+        cmd = (f'exec {CHROMIUM} --headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking '
+               f'--user-data-dir={self.home} --remote-debugging-pipe about:blank 3<&{to_r} 4>&{from_w}')
+        self.proc = subprocess.Popen(['bash', '-c', cmd], pass_fds=(to_r, from_w),
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for end in (to_r, from_w): os.close(end)
+        self.buf, self.n, self.session, self.events = b'', 0, None, []
+        target = self.call('Target.createTarget', url='about:blank')['targetId']
+        self.session = self.call('Target.attachToTarget', targetId=target, flatten=True)['sessionId']
+        for domain in ('Page', 'Runtime', 'Log', 'Network'): self.call(f'{domain}.enable')
+
+    def message(self, timeout=60):
+        while b'\0' not in self.buf:
+            if not select.select([self.r], [], [], timeout)[0]: raise TimeoutError('the browser does not answer')
+            got = os.read(self.r, 1 << 20)
+            if not got: raise EOFError('the browser has gone')
+            self.buf += got
+        raw, self.buf = self.buf.split(b'\0', 1)
+        return json.loads(raw)
+
+    def call(self, method, **params):
+        self.n += 1
+        msg = dict(id=self.n, method=method, params=params, **({'sessionId': self.session} if self.session else {}))
+        os.write(self.w, json.dumps(msg).encode() + b'\0')
+        while True:
+            m = self.message()
+            if m.get('id') == self.n:
+                if 'error' in m: raise RuntimeError(f"{method}: {m['error']['message']}")
+                return m['result']
+            self.events.append(m)
+
+    def js(self, code):
+        res = self.call('Runtime.evaluate', expression=code, returnByValue=True, awaitPromise=True)
+        assert 'exceptionDetails' not in res, res
+        return res['result'].get('value')
+
+    def wait(self, code, seconds=60):
+        end = time.time() + seconds
+        while not self.js(code):
+            if time.time() > end: return False
+            time.sleep(.05)
+        return True
+
+    def width(self, px):
+        self.call('Emulation.setDeviceMetricsOverride', width=px, height=900, deviceScaleFactor=1, mobile=px < 600)
+
+    def open(self, url):
+        self.js('window.left = true')
+        self.events = []
+        self.call('Page.navigate', url=url)
+        assert self.wait("!window.left && document.readyState == 'complete'"), f'{url} does not load'
+
+    def complaints(self):
+        "Errors on the console and requests that leave the folder, since the page was opened"
+        inside, res = self.site.as_uri() + '/', []
+        for e in self.events:
+            p = e.get('params', {})
+            if e['method'] == 'Log.entryAdded' and p['entry']['level'] == 'error': res.append(p['entry']['text'])
+            if e['method'] == 'Runtime.exceptionThrown': res.append(p['exceptionDetails']['text'])
+            if e['method'] == 'Runtime.consoleAPICalled' and p['type'] == 'error': res.append(str(p['args']))
+            if e['method'] == 'Network.requestWillBeSent':
+                url = p['request']['url']
+                if not url.startswith((inside, 'data:', 'blob:')): res.append(f'request to {url}')
+        return res
+
+    def close(self):
+        self.proc.terminate()
+        self.proc.wait(10)
+        for end in (self.w, self.r): os.close(end)
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+@pytest.fixture(scope='module')
+def browser(site):
+    if not CHROMIUM: pytest.skip('no chromium')
+    b = Browser(site)
+    yield b
+    b.close()
+
+
+CUT = '''[...document.querySelectorAll("article td")].flatMap(td => {
+    const texts = document.createTreeWalker(td, NodeFilter.SHOW_TEXT), bad = []
+    for (let t; t = texts.nextNode();) for (const m of t.data.matchAll(/[\\w.,]+/g)) {
+        const r = document.createRange()
+        r.setStart(t, m.index); r.setEnd(t, m.index + m[0].length)
+        if (new Set([...r.getClientRects()].map(c => c.top)).size > 1) bad.push(m[0])
+    }
+    return bad}).slice(0, 5)'''
+WIDE = '''[...document.querySelectorAll("article *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1 &&
+    !e.closest("pre,table,div.math,.cell_output")).map(e => e.outerHTML.slice(0, 80))'''
+FORMULAS = '[...document.querySelectorAll("math")]'
+NOT_DRAWN = r'/\|\s*[-—]+\s*\|/.test([...document.querySelectorAll("article p")].map(e => e.innerText).join("\n"))'
+
+
+def test_every_page_in_a_browser(browser, site):
+    "No error on the console, nothing wider than the screen of a phone, no word of a table cut, every picture there"
+    b, formulas = browser, 0
+    for path in sorted(p for p in site.rglob('*.html') if '_modules' not in p.parts):
+        name = path.relative_to(site)
+        for px in (1200, 400):
+            b.width(px)
+            b.open(path.as_uri())
+            assert not b.complaints(), (name, b.complaints())
+            assert b.js('document.documentElement.scrollWidth') <= px and not b.js(WIDE), (name, px, b.js(WIDE))
+            assert not b.js(CUT), f'{name}: words of tables are cut at {px} px: {b.js(CUT)}'
+        assert not b.js(NOT_DRAWN), f'{name}: a table is not drawn as one'
+        assert b.js('[...document.images].every(i => i.complete && i.naturalWidth)'), f'{name}: a picture is missing'
+        formulas += b.js(f'{FORMULAS}.filter(m => m.getBoundingClientRect().width > 2).length')
+    assert formulas > 100, 'formulas are not drawn'
+
+
+def test_findings_fit_a_phone(browser, site):
+    "The home page's table shows its answers at 400 px"
+    browser.width(400)
+    browser.open((site/'index.html').as_uri())
+    wide = 'Math.max(0, ...[...document.querySelectorAll("article table")].map(t => t.scrollWidth))'
+    assert browser.js(wide) <= 400
+
+
+QUERIES = { # what people type: the page that answers; any of them may come first
+    'install': 'install', 'own csv': 'own_csv', 'my own data': 'own_csv', 'csv': 'own_csv',
+    'missing labels': 'partial_labels',
+    'unknown labels': 'partial_labels', 'pos_weight': 'imbalanced_labels', 'class imbalance': 'imbalanced_labels',
+    'rare labels': 'imbalanced_labels', 'ddp': 'several_gpus', 'multi-gpu': 'several_gpus', 'several gpus': 'several_gpus',
+    'dask': 'cluster', 'ray': 'cluster', 'onnx': 'deploy', 'export to onnx': 'deploy', 'deploy': 'deploy',
+    'threshold': 'choosing_thresholds', 'threshold per label': 'choosing_thresholds', 'small objects': 'small_objects',
+    'extreme multi-label': 'many_labels', 'tutorial': 'tutorial', 'changelog': 'changelog', 'references': 'references',
+    'glossary': 'glossary', 'LSEP formula': 'losses', 'asymmetric': 'losses', 'LSEPLoss': 'losses', 'focal': 'losses',
+    'group_split': 'splits', 'bootstrap': 'bootstrap', 'per_label': 'metrics', 'ML-kNN': 'classical',
+    'classifier chains': 'classical', 'calibration': 'calibration', 'class activation map': 'maps', 'cli': 'cli',
+    'command line': 'cli', 'mlic_learner': 'learner', 'cache_activations': 'caching',
+}
+
+
+def results(b, site, query):
+    "Addresses of the first results of a search"
+    b.open((site/'search.html').as_uri() + f'?q={query}')
+    assert b.wait('/found|matching|did not/.test(document.querySelector(".search-summary")?.innerText)', 20), query
+    return b.js('[...document.querySelectorAll("#search-results li a")].slice(0, 10).map(a => a.href)')
+
+
+def test_searches_lead_to_the_right_page(browser, site):
+    browser.width(1200)
+    rank = {}
+    for query, page in QUERIES.items():
+        found = results(browser, site, query)
+        hits = [i for i, url in enumerate(found, 1) if re.search(rf'/{page}(/index)?\.html', url)]
+        rank[query] = hits[0] if hits else None
+    late = {q: r for q, r in rank.items() if r != 1}
+    assert len(late) <= len(QUERIES)//10 and None not in late.values(), late
