@@ -109,7 +109,7 @@ def check_targs(
 
 # %% ../nbs/core.ipynb #2d9ede2a
 class Registry(dict):
-    "Objects by short name: a repeated name is refused, an unknown one lists the choices"
+    "Objects by short name: an unknown name lists the choices, a repeated one is refused unless a cell is run again"
     def __init__(self,
         kind:str, # the word that messages use, such as 'loss'
     ):
@@ -117,7 +117,9 @@ class Registry(dict):
         self.kind = kind
     def __missing__(self, name): raise MLICError(f"unknown {self.kind} {name!r}; choose from: {', '.join(self)}")
     def __setitem__(self, name, obj):
-        if name in self: raise MLICError(f"{self.kind} {name!r} is registered already")
+        again = getattr(obj, '__module__', None) == '__main__' # of a notebook or script: defined anew
+        if name in self and not (again and getattr(self[name], '__qualname__', None) == obj.__qualname__):
+            raise MLICError(f"{self.kind} {name!r} is registered already")
         super().__setitem__(name, obj)
     def register(self,
         name:str, # short name

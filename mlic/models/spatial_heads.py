@@ -145,6 +145,7 @@ class MLDecoderHead(Head):
     ):
         super().__init__()
         self.decoder = MLDecoder(n_labels, groups, width, stages[-1].channels)
+        self.decoder.decoder = self.decoder.decoder.layers[0] # torch's container asks for self-attention; it has none
     def forward(self, x): return self.decoder(x)
 
 # %% ../../nbs/models/spatial_heads.ipynb #c8249fe8
