@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from docutils import nodes
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from subjects import ROOT, draw_layers, modules, ordered
+from subjects import ROOT, draw_layers, modules, ordered, public
 
 NBS, DOCS, ASSETS = ROOT/'nbs', ROOT/'docs', ROOT/'tools'/'docs_assets'
 PAGES = NBS/'pages'
@@ -41,11 +41,6 @@ def site():
 def notebook(module):
     "The notebook of a module"
     return modules()[module]
-
-
-def public(module):
-    "Public names of a module, in its order"
-    return [n for n in getattr(importlib.import_module(f'mlic.{module}'), '__all__', []) if not n.startswith('_')]
 
 
 # ---- a notebook as a page -----------------------------------------------------------------------------------

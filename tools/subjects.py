@@ -36,6 +36,17 @@ def source_of(module):
     return path/'__init__.py' if path.is_dir() else path.with_suffix('.py')
 
 
+def public(module):
+    "The public names that a module defines, in its order; not those that it passes on from others"
+    tree = ast.parse(source_of(module).read_text(encoding='utf-8')).body
+    declared, defined = [], []
+    for node in tree:
+        names = [getattr(t, 'id', None) for t in node.targets] if isinstance(node, ast.Assign) else []
+        if '__all__' in names and isinstance(node.value, ast.List): declared = ast.literal_eval(node.value)
+        defined += [*names, getattr(node, 'name', None)]
+    return [n for n in dict.fromkeys(defined) if n in declared and not n.startswith('_')]
+
+
 def imports(module):
     "Modules of mlic that a module imports"
     package = module.split('.') if source_of(module).name == '__init__.py' else module.split('.')[:-1]
