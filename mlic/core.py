@@ -161,7 +161,7 @@ def progress(
 ): # iterable of the same items
     "`gen` with a progress bar; without one if `show` is False, with MLIC_QUIET, and in worker processes"
     if not show or settings.quiet or current_process().name != 'MainProcess': return gen
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
     interval = .1 if sys.stderr.isatty() or 'ipykernel' in sys.modules else 30
     return tqdm(gen, desc=desc, total=total, delay=after, leave=False, mininterval=interval)
 
