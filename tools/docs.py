@@ -52,19 +52,23 @@ def callouts(md):
     return re.sub(r'^::: *\{\.callout-(note|tip|warning|caution|important)([^}]*)\}', one, md, flags=re.M)
 
 
-def relinked(md, src):
-    "Links to the files that lie elsewhere in the site than in the repository, and of pages from outside nbs/"
+def relinked(md, src, html=False):
+    "Links as Sphinx wants them: to pages by their source, or `html`; to symbols by their full name"
     here = MOVED.get(src) or src.relative_to(NBS).with_suffix('').as_posix()
+    module_of = {path: m for m, path in modules().items()}
     def one(m):
         path, _, anchor = m[1].partition('#')
-        anchor = '#' + anchor.lower() if anchor else '' # Jupyter writes #A-heading
-        if not path: return f']({anchor})'
         if re.match(r'[a-z]+:', path): return m[0]
-        there = (src.parent/unquote(path)).resolve()
+        there = (src.parent/unquote(path)).resolve() if path else src
         if there.suffix == '.html' and there.with_suffix('.ipynb').exists(): there = there.with_suffix('.ipynb')
+        module = module_of.get(there)
+        if module and anchor.split('.')[0] in public(module): anchor = f'#mlic.{module}.{anchor}'
+        elif anchor: anchor = '#' + anchor.lower() # Jupyter writes #A-heading
+        if not path: return f']({anchor})'
         if there in MOVED: to = MOVED[there] + '.md'
         elif there.exists() and there.is_relative_to(NBS): to = there.relative_to(NBS).as_posix()
         else: return m[0]
+        if html: to = os.path.splitext(to)[0] + '.html'
         return f"]({os.path.relpath(to, os.path.dirname(here) or '.')}{anchor})"
     return re.sub(r'\]\(([^)\s]+)\)', one, md)
 
@@ -136,7 +140,7 @@ def shown(outputs, src):
         html = ''.join(data.get('text/html', ''))
         if o.get('name') == 'stderr' or '<progress' in html and '<table' not in html: continue
         if 'text/html' in data: data.pop('text/markdown', None)
-        if 'text/markdown' in data: o['data'] = {'text/markdown': relinked(''.join(data['text/markdown']), src)}
+        if 'text/markdown' in data: o['data'] = {'text/markdown': relinked(''.join(data['text/markdown']), src, True)}
         if res and o.get('name') == res[-1].get('name') == 'stdout':
             res[-1]['text'] = ''.join(res[-1]['text']) + ''.join(o['text'])
         else: res.append(o)
@@ -211,7 +215,7 @@ myst_enable_extensions = ['dollarmath', 'amsmath', 'colon_fence', 'attrs_inline'
 myst_heading_anchors, myst_dmath_double_inline = 4, True
 html_math_renderer = 'mathml'
 autosummary_generate, autodoc_inherit_docstrings, autodoc_typehints = False, False, 'none'
-autodoc_member_order, autodoc_preserve_defaults, autodoc_class_signature = 'bysource', True, 'mixed'
+autodoc_member_order, autodoc_class_signature = 'bysource', 'mixed'
 add_module_names, python_maximum_signature_line_length, toc_object_entries_show_parents = False, 88, 'hide'
 default_role, copybutton_exclude = 'py:obj', '.linenos, .gp, .go'
 suppress_warnings = ['myst.header', 'mystnb.unknown_mime_type']
@@ -270,16 +274,18 @@ def docments_as_fields(app, what, name, obj, options, lines):
 
 
 def plain_signature(app, what, name, obj, options, signature, returns):
-    "A class that only inherits the constructor of a base outside mlic is called without arguments"
+    "Functions by their names; a class with the constructor of a base outside mlic is called without arguments"
     init = getattr(obj, '__init__', None)
-    if what != 'class' or getattr(init, '__module__', 'mlic').startswith('mlic'): return None
+    if what != 'class' or getattr(init, '__module__', 'mlic').startswith('mlic'):
+        return re.sub(r"<(?:function|class) '?([\w.]+)[^>]*>", r'\1', signature or ''), None
     return ('', None) if issubclass(obj, BaseException) else ('()', None)
 
 
 def foreign_member(app, what, name, obj, skip, options):
     "Is it a member that a class has from a package outside mlic"
     func = getattr(obj, '__func__', getattr(obj, 'fget', obj))
-    return True if not (getattr(func, '__module__', None) or 'mlic').startswith('mlic') else None
+    foreign = not (getattr(func, '__module__', None) or 'mlic').startswith('mlic')
+    return True if foreign or (inspect.getdoc(obj) or '').startswith('Alias for field') else None
 
 
 class tests(nodes.comment, nodes.Element):
