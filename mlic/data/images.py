@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PIL_FORMATS', 'MAX_BYTES', 'MAX_PIXELS', 'IMAGE_MODES', 'ImageError', 'read_bands', 'image_mode', 'as_seen',
-           'open_image', 'image_problem']
+           'load_image', 'open_image', 'image_problem']
 
 # %% ../../nbs/data/images.ipynb #c99bc6d5
 import os, stat, zlib
@@ -57,7 +57,7 @@ def _image_file(path):
     except IsADirectoryError as e: raise ImageError(path, 'it is a folder') from e
     except UnidentifiedImageError as e: raise ImageError(path, _content(path)) from e
     except Exception as e: # a decoder may raise anything on a damaged file
-        raise ImageError(path, str(e) or type(e).__name__) from e
+        raise ImageError(path, f'the decoder says: {str(e) or type(e).__name__}') from e
 
 def _pil(path, f)->Image.Image:
     "The image in the open file `f`, its pixels not yet decoded"
@@ -145,6 +145,15 @@ def as_seen(
 # %% ../../nbs/data/images.ipynb #023f15ee
 def _four(n, path):
     if n != 4: raise ImageError(path, f'it has {n} bands where other images have 4')
+
+def load_image(
+    path, # file of an image
+)->Image.Image:
+    "An image decoded as it is stored: not turned, of its own mode and number of bits"
+    with _image_file(path) as f:
+        im = _pil(path, f)
+        im.load()
+        return im
 
 def open_image(
     path, # file of an image
