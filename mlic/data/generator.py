@@ -111,7 +111,8 @@ class Copula:
     ):
         K = len(prevalence)
         if dependence is not None and not 0 <= dependence <= .9:
-            raise MLICError(f"dependence is {dependence}; give a correlation from 0 to .9, or None for the published ones")
+            raise MLICError(f"dependence is {dependence}; "
+                            "give a correlation from 0 to .9, or None for the published ones")
         self.corr = np.eye(K) if dependence is None else np.full((K,K), float(dependence))
         for i,row in enumerate(rows if dependence is None else (), 1):
             self.corr[i,:i] = self.corr[:i,i] = np.array(row)/100

@@ -108,7 +108,7 @@ def _finding(name):
 # %% ../../nbs/data/radiographs.ipynb #93b02271
 @_finding('Atelectasis')
 def _plates(s): # bright bars low in a lung
-    (lu, lv), (ru, rv), (a, b, c) = s.centre, s.radii, s.r
+    (lu, lv), (ru, rv), (a, b, _) = s.centre, s.radii, s.r
     e = lu, lv + (.25+.3*a)*rv, .8*ru, .10 + .04*b
     return 60*disk(s.u, s.v, *e)*np.clip(2*wave((s.v-e[1])*14) - .6, 0, 1), e
 
@@ -119,7 +119,7 @@ def _large_heart(s): # the heart itself is drawn larger
 
 @_finding('Effusion')
 def _fluid(s): # fluid at the base with a flat level
-    (lu, lv), (ru, rv), (a, b, c) = s.centre, s.radii, s.r
+    (lu, lv), (ru, rv), (a, _, _) = s.centre, s.radii, s.r
     top = lv + (.35+.3*a)*rv
     e = lu, (top+lv+1.1*rv)/2, 1.1*ru, (lv+1.1*rv-top)/2
     return 75*disk(s.u, s.v, lu, lv, 1.1*ru, 1.1*rv)*np.clip((s.v-top)*12, 0, 1), e
@@ -131,7 +131,7 @@ def _soft_patch(s):
     return 62*dome(s.u, s.v, *e), e
 
 def _ball(s, radius):
-    (lu, lv), (ru, rv), (a, b, c) = s.centre, s.radii, s.r
+    (lu, lv), (ru, rv), (a, b, _) = s.centre, s.radii, s.r
     e = lu + 1.1*(b-.5)*ru, lv + 1.3*(a-.5)*rv, radius, radius
     return 85*disk(s.u, s.v, *e), e
 

@@ -60,10 +60,10 @@ def _annotate(true, seed, p, noise):
 
 # %% ../../nbs/data/scenes.ipynb #1b55dfb4
 _colour = {k: np.array(c, np.float32) for k,c in dict(
-    primary=(38,72,40), open=(112,118,72), agriculture=(128,140,78), cultivation=(120,104,62), bare_ground=(176,148,110),
-    water=(52,66,92), road=(178,158,128), habitation=(196,190,184), artisinal_mine=(214,196,150),
-    conventional_mine=(158,150,148), blooming=(222,214,120), blow_down=(146,150,112), selective_logging=(126,98,70),
-    slash_burn=(44,32,30), cloud=(226,228,232), haze=(150,160,170)).items()}
+    primary=(38,72,40), open=(112,118,72), agriculture=(128,140,78), cultivation=(120,104,62),
+    bare_ground=(176,148,110), water=(52,66,92), road=(178,158,128), habitation=(196,190,184),
+    artisinal_mine=(214,196,150), conventional_mine=(158,150,148), blooming=(222,214,120), blow_down=(146,150,112),
+    selective_logging=(126,98,70), slash_burn=(44,32,30), cloud=(226,228,232), haze=(150,160,170)).items()}
 _order = ['agriculture', 'cultivation', 'bare_ground', 'slash_burn', 'selective_logging', 'blow_down', 'water',
           'conventional_mine', 'artisinal_mine', 'road', 'habitation', 'blooming'] # what is drawn later covers the rest
 

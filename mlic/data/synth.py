@@ -22,7 +22,8 @@ from ..store import Damaged, atomic, check_seal, locked, quarantine, read_json, 
 
 # %% ../../nbs/data/synth.ipynb #04b88900
 def _write_images(folder, names, images, **how):
-    for f,im in progress(zip(names, images), len(names), show=images.size > 4e7): Image.fromarray(im).save(folder/f, **how)
+    for f,im in progress(zip(names, images), len(names), show=images.size > 4e7):
+        Image.fromarray(im).save(folder/f, **how)
 
 def _labels(s, sep, none=''): return [sep.join(np.asarray(s.vocab)[y == 1]) or none for y in s.labels]
 
