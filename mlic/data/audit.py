@@ -52,7 +52,7 @@ def _stamp(path):
     return s.st_size, s.st_mtime_ns, s.st_ctime_ns
 
 def _parts(folder):
-    "What is remembered in `folder`, a list of (file, content); a damaged file is put aside"
+    "What is remembered in `folder`, a list of (file, content); a damaged file is quarantined"
     found = []
     for f in sorted(folder.glob('*.json')):
         try: found.append((f, read_json(f)))
@@ -162,7 +162,7 @@ def scan(
 
 # %% ../../nbs/data/audit.ipynb #9cecb99c
 def _small(file, to, size):
-    "Write one image with a shorter side of `size`, upright; one that is no larger is copied. Returns its SHA-256"
+    "Write one image with a shorter side of `size`, upright; a smaller one is copied. Returns its SHA-256"
     mode, im = image_mode(file), None
     if mode == 'bands': wide = min(read_bands(file).shape[:2]) > size
     else:

@@ -66,7 +66,7 @@ def read_csv(
 
 # %% ../../nbs/data/tables.ipynb #cde77641
 def split_labels(
-    cell, # text with labels, or a list of labels as it is; a missing value is no label
+    cell, # text with labels, or a list of labels as it is; a missing value: none
     sep:str, # what is between two labels; '': the cell is one label
 )->list: # of str
     "The labels in a cell of a table"
