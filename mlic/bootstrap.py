@@ -12,7 +12,7 @@ from functools import partial
 from typing import NamedTuple
 from .core import MLICError, progress
 from .metrics.averages import check_weights
-from .metrics.inputs import as_array, check_scores
+from .metrics.inputs import check_scores
 from .metrics.tables import METRICS
 
 # %% ../nbs/bootstrap.ipynb #924c587f
@@ -27,7 +27,8 @@ def resamples(
     units = np.arange(N) if groups is None else pd.factorize(np.asarray(groups, object))[0]
     if len(units) != N: raise MLICError(f"groups has {len(units)} entries for {N} images")
     if N and units.min() < 0:
-        raise MLICError(f"groups: row {units.argmin()} has no group; give every image one (its own name, if it stands alone)")
+        raise MLICError(f"groups: row {units.argmin()} has no group; give every image one "
+                        "(its own name, if it stands alone)")
     draw, U = np.random.default_rng(seed), units.max(initial=-1) + 1
     for a in range(0, n, size):
         rows = [np.bincount(draw.integers(U, size=U), minlength=U) for _ in range(min(size, n-a))]
@@ -80,8 +81,8 @@ def _of_weights(metric, probs, targs, W, kwargs):
     "The metric for each set of weights, checked"
     values = np.asarray(metric(probs, targs, sample_weight=W, **kwargs), dtype=float)
     if len(np.atleast_1d(values)) == len(W): return np.atleast_1d(values)
-    raise MLICError(f"{_function(metric)!r} takes sample_weight, but gave shape {values.shape} for {len(W)} sets of weights (B,N); "
-                    "return a value for each set, or drop the argument")
+    raise MLICError(f"{_function(metric)!r} takes sample_weight, but gave shape {values.shape} for {len(W)} sets of "
+                    "weights (B,N); return a value for each set, or drop the argument")
 
 def _reflected(estimate, values, level, fraction):
     "(low, high): the quantiles of the resamples (B,) or (B,K), reflected at the estimate"

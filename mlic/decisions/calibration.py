@@ -22,7 +22,8 @@ def _logits(x, targs=None):
     x, y = (check_scores(x, name='logits'), None) if targs is None else check_scores(x, targs, 'logits')
     if np.isinf(x).any():
         i,j = np.argwhere(np.isinf(x))[0]
-        raise MLICError(f"logits[{i},{j}] is {x[i,j]}; a calibrator needs finite logits (clip them; a probability of 0 has none)")
+        raise MLICError(f"logits[{i},{j}] is {x[i,j]}; a calibrator needs finite logits "
+                        "(clip them; a probability of 0 has none)")
     if targs is None: return x.astype(np.float64)
     if len(x) > 1 and x.min() >= 0 and x.max() <= 1 and x.min() < x.max():
         warnings.warn("all logits lie in [0,1]: are these probabilities? Give the logits, log(p/(1-p))", stacklevel=4)
@@ -73,8 +74,8 @@ class _PerLabel(BaseEstimator):
         logits = _logits(logits)
         if logits.shape[1] != len(self.models_):
             raise MLICError(f"logits has {logits.shape[1]} columns, fitted on {len(self.models_)}")
-        columns = (np.full(len(s), m) if isinstance(m, float) else self._apply(m, s) for m,s in zip(self.models_, logits.T))
-        return np.stack(list(columns), 1)
+        one = lambda m, s: np.full(len(s), m) if isinstance(m, float) else self._apply(m, s)
+        return np.stack([one(m, s) for m,s in zip(self.models_, logits.T)], 1)
     def _one(self, s, y):
         if len(np.unique(y)) < 2: return float(y[0]) if len(y) else float('nan')
         return self._fit1(s, y)

@@ -10,7 +10,7 @@ __all__ = ['CRITERIA', 'divide', 'fbeta_criterion', 'jaccard', 'youden', 'balanc
 import numpy as np, torch
 from torch.nn import functional as F
 from ..core import MLICError, Registry, progress
-from ..metrics.inputs import as_array, check_scores, label_columns, round_down, sorted_scores
+from ..metrics.inputs import check_scores, label_columns, round_down, sorted_scores
 
 # %% ../../nbs/decisions/search.ipynb #895f2137
 def divide(
@@ -131,8 +131,8 @@ def best_micro(
 
 # %% ../../nbs/decisions/search.ipynb #83343ebb
 def _all_candidates(s, y):
-    """The thresholds of all labels at once: (N+1,K) thresholds, true positives, and which of the rows are thresholds; (N,K) the
-    order of the images, unknown ones last"""
+    """The thresholds of all labels at once: (N+1,K) thresholds, true positives, and which of the rows are thresholds;
+    (N,K) the order of the images, unknown ones last"""
     dtype = np.float32 if s.dtype == torch.float32 else np.float64
     s, order = s.sort(0, descending=True)
     y = y.gather(0, order)

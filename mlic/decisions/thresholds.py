@@ -68,7 +68,8 @@ class LabelThresholds(Thresholder):
     "A threshold per label, the best for a metric of each label, or jointly for 'f1_micro' or 'f1_examples'"
     def __init__(self,
         metric='f1', # as `best_thresholds` takes it, or 'f1_micro', 'f1_examples'
-        shrink=None, # positives at which a label's own and the global threshold weigh the same; None: 5, and 0 for a function
+        # positives at which a label's own and the global threshold weigh the same; None: 5, and 0 for a function
+        shrink=None,
     ): self.metric, self.shrink = metric, shrink
     def fit(self, scores, targs):
         scores, targs = check_scores(scores, targs, 'scores')
@@ -85,8 +86,9 @@ class LabelThresholds(Thresholder):
             own = (n*np.clip(own, *ends) + m*np.clip(common, *ends))/(n + m)
         few = (n > m) & (n < FEW)
         if few.any():
-            warnings.warn(f"the threshold of {few.sum()} of {len(n)} labels rests on fewer than {FEW} positives (the first is label "
-                          f"{few.argmax()}, with {n[few.argmax()]}); a larger shrink makes it safer", stacklevel=2)
+            k = few.argmax()
+            warnings.warn(f"the threshold of {few.sum()} of {len(n)} labels rests on fewer than {FEW} positives (label "
+                          f"{k} on {n[k]}); a larger shrink makes it safer", stacklevel=2)
         self.thresholds_ = own
         return self
 
@@ -177,7 +179,7 @@ def threshold_intervals(
     level=.95, # coverage, between 0 and 1
     seed=0, # of the draws
 )->pd.DataFrame: # a row per label: positives, threshold, low, high, f1, cost
-    "Bootstrap interval of each label's threshold, and what its uncertainty costs: F1 less the mean F1 of the resamples' thresholds"
+    "Bootstrap interval of each label's threshold; its cost is F1 less the mean F1 of the resamples' thresholds"
     if not 0 < level < 1: raise MLICError(f"level is {level!r}; it must be between 0 and 1, such as .95")
     scores, targs = check_scores(scores, targs, 'scores')
     t = clone(estimator).fit(scores, targs).thresholds_

@@ -29,7 +29,8 @@ class ValidScores:
         self.targs.append(learn.to_detach(learn.y, cpu=False))
     def arrays(self): # (probs, targs), each (N,K)
         "All batches together"
-        if 'arrays' not in self.values: self.values['arrays'] = check_scores(torch.cat(self.probs), torch.cat(self.targs))
+        if 'arrays' not in self.values:
+            self.values['arrays'] = check_scores(torch.cat(self.probs), torch.cat(self.targs))
         return self.values['arrays']
     def value(self,
         name, # as `evaluate` calls it
@@ -38,7 +39,8 @@ class ValidScores:
         "One of the six metrics; those that share their work are computed together"
         key = as_array(threshold).tobytes() if name.startswith('f1') else 'rankings'
         if key not in self.values:
-            self.values[key] = ranking_scores(*self.arrays()) if key == 'rankings' else f1_scores(*self.arrays(), threshold)
+            arrays = self.arrays()
+            self.values[key] = ranking_scores(*arrays) if key == 'rankings' else f1_scores(*arrays, threshold)
         return self.values[key][name]
     def __getstate__(self): return ValidScores().__dict__ # an exported Learner carries no validation data
 

@@ -7,9 +7,8 @@ __all__ = ['brier', 'log_loss', 'reliability_curve', 'ece']
 
 # %% ../../nbs/metrics/probabilities.ipynb #90a59f81
 import numpy as np
-from scipy.special import xlogy
 from ..core import MLICError, check_choice
-from .averages import average_ratio, check_average, check_weights, mean_defined, ratio, unbatched
+from .averages import average_ratio, check_average, check_weights, mean_defined, unbatched
 from .inputs import as_array, check_scores
 
 # %% ../../nbs/metrics/probabilities.ipynb #7422e948

@@ -6,19 +6,21 @@
 __all__ = ['METRICS', 'f1_scores', 'ranking_scores', 'evaluate', 'per_label', 'report']
 
 # %% ../../nbs/metrics/tables.ipynb #4a6a3fe4
-import numpy as np, pandas as pd
+import pandas as pd
 from ..core import MLICError, Registry
 from .averages import average_counts, mean_defined, mean_over_images, ratio
-from .inputs import as_array, check_scores, counts, top_labels
+from .inputs import check_scores, counts, top_labels
 from .predictions import class_and_overall, exact_match, f1, fbeta, hamming, precision, recall
 from .probabilities import brier, ece, log_loss
 from .rankings import (average_precision, average_precision_11, coverage, image_rankings, label_rankings,
-                                   ndcg_at_k, one_error, precision_at_k, psp_at_k, ranking_loss, roc_auc)
+                                   one_error, ranking_loss, roc_auc)
+from .topk import ndcg_at_k, precision_at_k, psp_at_k
 
 # %% ../../nbs/metrics/tables.ipynb #65c4cc58
 METRICS = Registry('metric')
 for _f in (precision, recall, f1, fbeta, hamming, exact_match, average_precision, average_precision_11, roc_auc,
-          ranking_loss, coverage, one_error, precision_at_k, ndcg_at_k, psp_at_k, brier, log_loss, ece): METRICS[_f.__name__] = _f
+           ranking_loss, coverage, one_error, precision_at_k, ndcg_at_k, psp_at_k, brier, log_loss, ece):
+    METRICS[_f.__name__] = _f
 
 # %% ../../nbs/metrics/tables.ipynb #96bf5315
 def f1_scores(
@@ -38,7 +40,8 @@ def ranking_scores(
     "The three that need a sort, from one sort per label"
     ap, auc = label_rankings(probs, targs)
     ap_examples = mean_over_images(image_rankings(probs, targs)['ap'])
-    return dict(ap_examples=float(ap_examples), ap_macro=float(mean_defined(ap)), roc_auc_macro=float(mean_defined(auc)))
+    values = dict(ap_examples=ap_examples, ap_macro=mean_defined(ap), roc_auc_macro=mean_defined(auc))
+    return {k: float(v) for k,v in values.items()}
 
 def evaluate(
     probs, # (N,K) scores
