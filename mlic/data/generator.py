@@ -16,7 +16,7 @@ from ..core import MLICError, progress
 @dataclass(frozen=True, repr=False)
 class Generated:
     "n generated images and all that is known about them"
-    name:str
+    name:str # of the data set
     images:np.ndarray # (n,S,S) or (n,S,S,3) uint8
     labels:np.ndarray # (n,K) uint8, as annotated
     vocab:list # the K labels
@@ -58,18 +58,24 @@ def grid(
     return u, v
 
 def dome(
-    u, v, # coordinates, as `grid` has them
-    cu, cv, # centre
-    ru, rv, # half axes
+    u, # coordinates to the right, as `grid` has them
+    v, # coordinates downwards
+    cu, # centre
+    cv, # centre
+    ru, # half axis
+    rv, # half axis
 )->np.ndarray:
     "1 at the centre of an ellipse, 0 on its edge and outside"
     a, b = (u-cu)*(1/ru), (v-cv)*(1/rv)
     return np.maximum(1 - a*a - b*b, 0)
 
 def disk(
-    u, v, # coordinates
-    cu, cv, # centre
-    ru, rv, # half axes
+    u, # coordinates to the right, as `grid` has them
+    v, # coordinates downwards
+    cu, # centre
+    cv, # centre
+    ru, # half axis
+    rv, # half axis
     edge=4., # steepness of the rim
 )->np.ndarray:
     "1 inside an ellipse, with a soft rim"
@@ -95,7 +101,10 @@ def box(
     i:int, # number of the image
     k:int, # number of the label
     size:int, # height and width of the image in pixels
-    cu, cv, ru, rv, # ellipse around the object
+    cu, # centre of the ellipse around the object, in the coordinates of `grid`
+    cv, # centre
+    ru, # half axis
+    rv, # half axis
 )->tuple: # i, k, x0, y0, x1, y1 in pixels
     "The box around an ellipse, as far as it lies in the image"
     def pixel(x): return min(max((x + 1)*size/2, 0), size)

@@ -33,7 +33,7 @@ class Item(NamedTuple):
     unknown: list = None # labels that are not annotated for this image
 
 def items_of(
-    src:Source,
+    src:Source, # images and labels
     rows=None, # (n,) row numbers; None: all
 )->list: # of Item
     "Images with their labels, for `dls.test_dl(items, with_labels=True)`"
@@ -62,6 +62,7 @@ class OpenImage(Transform):
 
 class ItemPath(Transform):
     "The path of an `Item`"
+    def __init__(self): super().__init__()
     def encodes(self, o): return o.path
 
 class ItemTargets(Transform):
@@ -75,6 +76,11 @@ class ItemTargets(Transform):
 # %% ../../nbs/data/loaders.ipynb #93d9ac35
 class CentreResize(Resize):
     "fastai's `Resize`, with the crop or padding at the centre in training as well"
+    def __init__(self,
+        size, # height and width in pixels, or a tuple of both
+        method='squish', # 'squish', 'pad' or 'crop'
+        pad_mode='zeros', # what the padding is: 'zeros', 'border' or 'reflection'
+    ): super().__init__(size, method=method, pad_mode=pad_mode)
     def before_call(self, b, split_idx): self.pcts = (.5,.5)
 
 # %% ../../nbs/data/loaders.ipynb #abe4b64f
@@ -89,7 +95,7 @@ def _batch_tfms(tfms):
     return list(tfms or [])
 
 def dataloaders(
-    src:Source,
+    src:Source, # images and labels
     split:Split, # rows of the training, validation and test set
     size:int=64, # height and width in pixels of the images that the network sees
     bs:int=32, # images in a batch
@@ -107,12 +113,11 @@ def dataloaders(
     for name,rows in zip(Split._fields[:2], split):
         if not len(rows): raise MLICError(f"the {name} set is empty; training needs training and validation images")
     mode, rows = image_mode(src.path(0)), np.concatenate(split[:2])
-    square = CentreResize(size, resize, pad_mode='zeros' if resize == 'pad' else 'reflection')
     block = DataBlock(
         blocks=(TransformBlock(type_tfms=OpenImage(image_classes[mode], white), batch_tfms=IntToFloatTensor),
                 TransformBlock(type_tfms=EncodedMultiCategorize(src.vocab))),
         get_x=ItemPath(), get_y=ItemTargets(src.vocab), splitter=IndexSplitter(range(len(split[0]), len(rows))),
-        item_tfms=[*(item_tfms or []), square],
+        item_tfms=[*(item_tfms or []), CentreResize(size, resize)],
         batch_tfms=[*_batch_tfms(tfms), Normalize.from_stats(*_stats[mode])])
     dls = block.dataloaders(items_of(src, rows), bs=bs, num_workers=num_workers, device=device, pin_memory=pin_memory)
     dls.train.rng.seed(seed)

@@ -157,7 +157,7 @@ def _air(s): # air at the outer top, and the edge of the lung
     return np.where(d > .25, np.float32(-60), 70*np.clip(4*d, 0, 1)), e
 
 @_finding('Edema')
-def _haze(s): # on both sides of the heart
+def _haze(s): # left and right of the heart
     e = s.heart['cu']*.3, s.lung['cv'] + .1, .55, .34
     return 45*dome(s.u, s.v, *e)*np.clip(6*np.abs(s.u), 0, 1), e
 

@@ -77,7 +77,7 @@ def _split(part): return Split(*(np.flatnonzero(part == p) for p in range(3)))
 def random_split(
     src, # source of N images, or label matrix (N,K)
     sizes=(.7,.1,.2), # fractions of training, validation and test images
-    seed:int=0,
+    seed:int=0, # another seed, another split
 )->Split:
     "Images at random, whatever group they belong to"
     N = len(label_matrix(src)[0])
@@ -86,7 +86,7 @@ def random_split(
 def group_split(
     src, # source of N images with a column `group`
     sizes=(.7,.1,.2), # fractions of images, met as nearly as whole groups allow
-    seed:int=0,
+    seed:int=0, # another seed, another split
 )->Split:
     "Whole groups (patients) at random: no group is in two sets"
     return _split(_random_parts(_groups(src), _check_sizes(sizes), np.random.default_rng(seed)))
@@ -120,7 +120,7 @@ def _neediest(first, then, sizes):
 def stratified_split(
     src, # source of N images, or label matrix (N,K); where a source has a column `group`, groups stay whole
     sizes=(.7,.1,.2), # fractions of images
-    seed:int=0,
+    seed:int=0, # another seed, another split
 )->Split:
     "Each label in proportion in all sets (Sechidis 2011); an unknown label (-1) counts as absent"
     Y = label_matrix(src)[0]
@@ -184,7 +184,7 @@ def kfold(
     k:int=5, # number of folds
     by:str='stratified', # 'random', 'group' or 'stratified' (which keeps groups whole where given)
     test=(), # rows, or mask of N, held out as the test set of every fold
-    seed:int=0,
+    seed:int=0, # another seed, another split
 )->list: # of k Splits
     "k splits; each image outside `test` is in the validation set of exactly one"
     check_choice('by', by, ('random','group','stratified'))
@@ -208,7 +208,7 @@ def nested_kfold(
     k:int=5, # number of outer folds: test sets
     inner:int=5, # number of inner folds
     by:str='stratified', # as in `kfold`
-    seed:int=0,
+    seed:int=0, # another seed, another split
 )->list: # of k lists of `inner` Splits
     "For each of k outer folds the inner folds, which have it as their test set; each image is in one test set"
     return [kfold(src, inner, by, outer.valid, seed) for outer in kfold(src, k, by, seed=seed)]
@@ -252,7 +252,7 @@ def join_groups(
 # %% ../../nbs/data/splits.ipynb #5f0a114b
 def leakage(
     src, # source with a column `group`
-    split:Split,
+    split:Split, # row numbers of the three sets
 )->pd.DataFrame: # a row per group that is in two sets or more; columns train, valid, test: its images there
     "The groups that are in several sets; empty where the split is clean"
     _groups(src)
@@ -264,7 +264,7 @@ def leakage(
 # %% ../../nbs/data/splits.ipynb #e8f171b6
 def split_report(
     src, # source of N images, or label matrix (N,K) of 0, 1, -1 (unknown)
-    split:Split,
+    split:Split, # row numbers of the three sets
     vocab=None, # the K labels; None: those of the source, for a matrix the column numbers
 )->pd.DataFrame: # (K+1) rows; columns train, valid, test and for each its prevalence
     "Positives of each label by set, and their prevalence where it is known; the first row: images and their fraction"
