@@ -183,8 +183,9 @@ def _guess_fname_col(df, where):
 def _is_rows(df, fname_col, label_col, sep):
     "Has the table a row per image and label? Images are repeated, more than by oversight, with one label a row"
     names = df[fname_col].map(str)
-    if not names.duplicated().any() or df.duplicated([fname_col, label_col]).all(): return False
-    again = names[names.duplicated()].nunique()
+    pairs = names + '\0' + df[label_col].map(str)
+    again = names[names.duplicated() & ~pairs.duplicated()].nunique() # the same label again is a mistake too
+    if not again: return False
     one = all(len(split_labels(c, sep)) <= 1 for c in df[label_col])
     return one and again >= .05*names.nunique()
 
@@ -215,6 +216,7 @@ def guess_form(
         for c in label_col:
             if c not in df: raise _no_column(where, 'label_col', c, df)
         cols = list(label_col)
+    elif form in ('cells', 'rows'): cols = []
     else: cols = [c for c in ([label_col] if label_col is not None else rest) if _is_marks(df[c])]
     if label_col is None and form != 'columns':
         label_col = _first(_LABELS, df, (*taken, *cols))
@@ -248,6 +250,8 @@ def _marked(df, form, where):
 
 def _joined(items, where):
     "One row per image, of a table with a row per image and label"
+    odd = ~items.fname.map(lambda f: isinstance(f, str) and bool(f))
+    if odd.any(): raise MLICError(f"{where}: row {odd.argmax()}: it names no file")
     first = items.groupby('fname', sort=False, dropna=False)
     for c in set(items) & {'group', 'split'}:
         differs = first[c].nunique(dropna=False) > 1
@@ -268,6 +272,10 @@ def table_items(
         items['labels'], unknown = _marked(df, form, where)
         if any(unknown): items['unknown'] = unknown
     else: items['labels'] = [split_labels(c, form.sep) for c in df[form.label_col]]
-    if form.group_col is not None: items['group'] = df[form.group_col].to_numpy()
-    if form.split_col is not None: items['split'] = df[form.split_col].to_numpy()
+    for name,c in (('group', form.group_col), ('split', form.split_col)):
+        if c is None: continue
+        odd = ~df[c].map(pd.api.types.is_hashable)
+        if odd.any():
+            raise MLICError(f"{where}: row {odd.argmax()}: the {name} is {df[c][odd].iloc[0]!r}; give text or a number")
+        items[name] = df[c].to_numpy()
     return _joined(items, where) if form.form == 'rows' else items
