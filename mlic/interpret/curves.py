@@ -10,7 +10,7 @@ import numpy as np, pandas as pd, matplotlib.pyplot as plt
 from fastcore.basics import patch
 from ..bootstrap import resamples
 from ..core import MLICError, check_choice, progress
-from ..decisions.calibration import reliability_curve
+from ..metrics.probabilities import reliability_curve
 from .errors import MultiLabelInterpretation
 from .plots import COLOURS, LINE_STYLES
 from ..metrics.averages import ratio

@@ -89,7 +89,7 @@ def check_backbone(
 # %% ../../nbs/models/backbones.ipynb #4a7d3c05
 def backbone(
     name, # short name in `BACKBONES`, any timm name, or a module of your own
-    weights=None, # None: random; 'pretrained' or 'imagenet': timm's download; the path of a safetensors or PyTorch file
+    weights=None, # None: random; 'pretrained' or 'imagenet': download; a safetensors or PyTorch file; a bundle
     in_chans=3, # image channels; weights of the first layer are adapted
     pool=None, # None: maps; 'own', 'token', 'mean', 'token+mean': pooled features as one map of 1 x 1, see below
     size=None, # image size of a transformer with position embeddings; None: the one it was trained with
@@ -247,10 +247,15 @@ def _adapt(net, arch, found, in_chans):
             prefix = 0 if getattr(owner, 'no_embed_class', False) else getattr(owner, 'num_prefix_tokens', 0)
             found[k] = resample_abs_pos_embed(found[k], owner.patch_embed.grid_size, num_prefix_tokens=prefix)
 
+def _without_head(state):
+    "Of the weights of an `MLICModel`, such as a bundle's, those of its backbone"
+    body = {k: v for k,v in state.items() if k.startswith('body.')}
+    return body if body and all(k.startswith(('body.', 'head.')) for k in state) else state
+
 def _load(net, arch, path, in_chans):
     "Put a file's weights into `net`; what is missing, unknown or of another shape is listed"
-    want = net.state_dict()
-    found, unknown, unused = _matched(net, arch, _bare(read_weights(path)))
+    path, want = path/'model.safetensors' if path.is_dir() else path, net.state_dict()
+    found, unknown, unused = _matched(net, arch, _bare(_without_head(read_weights(path))))
     _adapt(net, arch, found, in_chans)
     missing = [k for k in want if k not in found and not k.endswith('num_batches_tracked')]
     shape = [f'{k} {tuple(v.shape)} instead of {tuple(want[k].shape)}' for k,v in found.items() if v.shape != want[k].shape]

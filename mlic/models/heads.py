@@ -131,6 +131,7 @@ class MLPHead(Head):
     ):
         super().__init__()
         self.net = create_head(stages[-1].channels, n_labels)
+        self.label_path = (f'net.{len(self.net)-1}',)
     def forward(self, x): return self.net(x)
 
 # %% ../../nbs/models/heads.ipynb #ebde9e74
