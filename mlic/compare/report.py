@@ -18,7 +18,7 @@ from .verdicts import bootstrap_difference, corrected_t, effect_size, holm, judg
 from ..core import MLICError, check_choice
 from ..interpret.plots import COLOURS, LINE_STYLES
 from ..metrics import average_precision, f1, per_label, roc_auc
-from ..training.callbacks import plot_history
+from ..training.history import plot_history
 
 # %% ../../nbs/compare/report.ipynb #1879ef2d
 FACTS = ['lr','train_s','cache_s','time_to_best','ms_image_1','ms_image_batch','parameters','peak_mb','n_train','n_valid','n_test']

@@ -26,18 +26,16 @@ from ..metrics import evaluate, f1
 from ..store import Damaged, atomic, locked, quarantine, read_json, sha256, write_json
 
 # %% ../../nbs/compare/run.ipynb #73a2036c
-def _scored(fitted, sets):
+def _scored(fitted, part):
     "Scores of the test set, and its metrics"
-    best = fitted.history.best
-    if sets.test is None: return {}, {}
-    src, rows, _ = sets.test
-    probs, targs = fitted.predict(sets.test), src.Y[rows].astype(np.int8)
-    arrays, metrics = dict(test=rows, test_probs=probs, test_targs=targs), evaluate(probs, targs)
+    if part is None: return {}, {}
+    best, probs, labels = fitted.history.best, fitted.predict(part), fitted.labels(part)
+    arrays, metrics = dict(test=part.rows, test_probs=probs, test_targs=labels.targs), evaluate(probs, labels.targs)
     for name,metric in (('macro', 'f1'), ('micro', 'f1_micro')):
         chosen = LabelThresholds(metric).fit(best['probs'], best['targs']).thresholds_
         arrays[f'thresholds_{name}'] = chosen
-        metrics[f'f1_{name}_tuned'] = f1(probs, targs, chosen, average=name)
-    if 'group' in src.items: arrays['test_group'] = np.unique(src.items.group.iloc[rows].astype(str), return_inverse=True)[1]
+        metrics[f'f1_{name}_tuned'] = f1(probs, labels.targs, chosen, average=name)
+    if labels.groups is not None: arrays['test_group'] = np.unique(labels.groups, return_inverse=True)[1]
     return arrays, {m: float(v) for m,v in metrics.items()}
 
 def _computed(recipe, number, store, identity):
@@ -45,11 +43,11 @@ def _computed(recipe, number, store, identity):
     sets, seed = sets_of(recipe, number), recipe.seed*1000 + number
     rate = rate_of(recipe, store, identity)
     with tracked(recipe, number, store) as cbs: fitted = model_of(recipe).fit(sets, seed, rate['lr'], store, cbs)
-    arrays, test = _scored(fitted, sets)
+    arrays, test = _scored(fitted, sets.test)
     history = fitted.history
     shape = [recipe.source, recipe.size, recipe.arch, recipe.head, recipe.head_args]
     facts = dict(recipe={k: v for k,v in dataclasses.asdict(recipe).items() if k != 'track'}, unit=recipe.unit, number=number,
-                 lr=rate['lr'], rate=rate, test=test, **fitted.cost, vocab=list(sets.train.src.vocab),
+                 lr=rate['lr'], rate=rate, test=test, **fitted.cost, vocab=fitted.labels(sets.valid).vocab,
                  n_train=len(sets.train.rows), n_valid=len(sets.valid.rows), n_test=len(sets.test.rows) if sets.test else 0,
                  best_epoch=int(history.best['epoch']), peak_mb=history.peak_mb, time_to_best=history.time_to_best,
                  **speed_of(fitted, sha256(str(shape).encode())[:16], store),
@@ -75,13 +73,12 @@ def _finished(folder, identity):
 
 _one_at_a_time = threading.Lock() # threads of one process share the state of its random numbers
 
-def _run_units(recipe, numbers, store, how, wait):
-    "Compute some folds or replicates of a recipe, but those that are finished or (without `wait`) at work in another process"
+def _run_units(units, store, how, wait):
+    "Compute (recipe, number) pairs, but those that are finished or (without `wait`) at work in another process"
     with _one_at_a_time:
         _begin(how)
-        identity = _identity(recipe, how['modules'])
-        for number in numbers:
-            folder = _folder(recipe, number, store)
+        for recipe,number in units:
+            identity, folder = _identity(recipe, how['modules']), _folder(recipe, number, store)
             with locked(Path(store)/'locks'/f'{recipe.key}_{folder.name}', wait) as mine:
                 if not mine or _finished(folder, identity): continue
                 _set_aside_damaged(folder)
@@ -137,7 +134,7 @@ def run(
             return [(unique[k], numbers) for k,numbers in left.items() if numbers]
         if todo := missing(): _prepare(todo, store, n_jobs, how)
         for wait in (False, True): # first what no other process is at, then what it has left
-            _work(n_jobs, _run_units, [(r, part, store, how, wait) for r,part in _divided(todo, n_jobs)])
+            _work(n_jobs, _run_units, [(units, store, how, wait) for units in _tasks(todo)])
             if not (todo := missing()): break
         return Results({v: [FoldResult(_folder(r, i, store)) for i in range(r.units)] for v,r in variants.items()})
     finally: forget()
@@ -155,9 +152,8 @@ def _read_only(variants, store, modules):
 def _prepare(todo, store, n_jobs, how):
     tasks = {}
     for r,numbers in todo:
-        what = r.source, r.n, r.size, r.data_args, r.seed, r.design, r.n_valid, r.n_test, r.test, r.by, r.folds, r.arch, r.weights
         for i in ([*numbers, 'rate'] if r.design == 'replicates' else numbers[:1]):
-            tasks.setdefault((what, i), {})[r.cache, r.head, r.head_args] = r
+            tasks.setdefault((_shared(r), i), {})[r.cache, r.head, r.head_args] = r
     _work(n_jobs, _get_ready, [([*recipes.values()], i, store, how) for (_,i),recipes in tasks.items()])
     searched = [r for r,_ in todo if not isinstance(r.lr, float)]
     rates = {r.rate_key(_identity(r, how['modules'])): r for r in searched}
@@ -169,20 +165,28 @@ def _get_ready(recipes, number, store, how):
         _begin(how)
         for r in recipes:
             sets = sets_of(r, number)
-            for part in filter(None, sets if r.cache else ()): activations(r, part, model_of(r).needs(sets), store)
+            for part in filter(None, sets):
+                if r.cache: activations(r, part, model_of(r).needs(sets), store)
+                else: part.read()
 
 def _get_rate(recipe, store, how):
     with _one_at_a_time:
         _begin(how)
         rate_of(recipe, store, _identity(recipe, how['modules']))
 
-def _divided(todo, n_jobs):
-    "(recipe, numbers) in parts: single ones where each takes long, else as few as keep all processes busy"
-    jobs = effective_n_jobs(n_jobs)
-    parts = -(-4*jobs//max(len(todo), 1)) if jobs > 1 else 1
+def _tasks(todo):
+    "Lists of (recipe, number): one of its own where training takes long, else all of one fold or replicate together"
+    together, out = {}, []
     for r,numbers in todo:
-        k = min(parts, len(numbers)) if r.cache else len(numbers)
-        for part in np.array_split(numbers, k): yield r, part.tolist()
+        for i in numbers:
+            if r.cache: together.setdefault((_shared(r), i), []).append((r, i))
+            else: out.append([(r, i)])
+    return out + list(together.values())
+
+def _shared(r):
+    "What recipes have in common that read the same activations"
+    fields = ['source','n','size','data_args','seed','design','n_valid','n_test','test','by','folds','arch','weights']
+    return tuple(getattr(r, f) for f in fields)
 
 def _work(n_jobs, f, args):
     "`f` of each of `args`, in `n_jobs` processes, with a bar"
@@ -219,10 +223,12 @@ def train(
     store='results', # folder of learning rates and activations
 ): # -> Learner on images
     "The network of one fold or replicate, trained as for its result; it has the weights of the best epoch"
-    forget()
-    model, sets, seed = model_of(recipe), sets_of(recipe, number), recipe.seed*1000 + number
-    rate = rate_of(recipe, store, _identity(recipe, ()))
-    return model.learner_of(model.fit(sets, seed, rate['lr'], store), sets, seed)
+    forget(uuid4().hex)
+    try:
+        model, sets, seed = model_of(recipe), sets_of(recipe, number), recipe.seed*1000 + number
+        rate = rate_of(recipe, store, _identity(recipe, ()))
+        return model.learner_of(model.fit(sets, seed, rate['lr'], store), sets, seed)
+    finally: forget()
 
 def pretrain(
     recipes, # what to train and on what, all its images but the test set: a Recipe, or a dict name -> Recipe
@@ -233,11 +239,11 @@ def pretrain(
     "Train a network by each recipe and keep the weights of its backbone; found again in the store"
     if isinstance(recipes, Recipe): return pretrain({'': recipes}, store, n_jobs, modules)['']
     store = Path(store).absolute()
-    forget()
     unique = {_weights_file(r, store): r for r in recipes.values()}
     missing = {f: r for f,r in unique.items() if not _weights_there(f)}
     jobs = n_jobs if len(missing) > 1 else 1 # a single one has all threads of this process
     _work(jobs, _pretrain, [(r, f, store, _how(jobs, modules)) for f,r in missing.items()])
+    forget()
     return {name: str(_weights_file(r, store)) for name,r in recipes.items()}
 
 def _weights_file(recipe, store): return Path(store)/'weights'/f'{recipe.source}_{recipe.arch}_{recipe.key}.safetensors'

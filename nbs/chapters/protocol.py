@@ -6,12 +6,12 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from pathlib import Path
 from sklearn.metrics import roc_auc_score
 from mlic.core import MLICError
-from mlic.compare.run import Recipe, _claim, _write_text, note_finding, pretrain, run # floor: the protocol is made of recipes
+from mlic.compare import Recipe, Results, pretrain, run
 from mlic.interpret.plots import COLOURS
-from mlic.compare.report import Results # floor: and what they give
 from mlic.decisions.thresholds import cross_fit
+from mlic.store import atomic, locked
 
-_sizes = dict(quick=dict(n=160, size=32, folds=2, epochs=2, bs=16, lift=8., lr=1e-3), default=dict(n=1000, size=64, folds=5, epochs=15, bs=32), full=dict(n=200_000, size=224, folds=5, epochs=12, bs=64))
+_sizes = dict(quick=dict(n=160, size=32, folds=2, epochs=2, bs=16, data_args='lift: 8', lr=1e-3), default=dict(n=1000, size=64, folds=5, epochs=15, bs=32), full=dict(n=200_000, size=224, folds=5, epochs=12, bs=64))
 _pretraining = dict(quick=dict(n=160, epochs=1, bs=16, lr=1e-3), default=dict(n=2000, epochs=5, bs=32, lr=2e-3), full=dict(n=20_000, epochs=10, bs=64))
 _digits = dict(quick={}, default=dict(n=10_000, epochs=2, lr=5e-3), full=dict(n=200_000, epochs=2)) # many scenes seen a few times
 
@@ -33,7 +33,7 @@ def _pretraining_of(source, arch):
     "The recipe of a body"
     sizes, how = _sizes[profile()], _pretraining[profile()]
     if source == 'digit_scenes': how = {**how, **_digits[profile()], 'head': 'multilevel'} # which sees small things
-    return Recipe(source=source, arch=arch, seed=101, test=0., size=sizes['size'], lift=sizes.get('lift', 4.), **how)
+    return Recipe(source=source, arch=arch, seed=101, test=0., size=sizes['size'], data_args='' if source.startswith('digit') else sizes.get('data_args', ''), **{'lr': 2e-3, **how})
 
 def bodies(
     sources, # names in `datasets`
@@ -48,7 +48,8 @@ def base(
     **changes # fields of `Recipe`
 )->Recipe:
     "The recipe that a chapter varies: head on cached activations of the body of its source, sizes by profile"
-    fixed = dict(source=source, tune='cached', tfms=None, **_sizes[profile()])
+    fixed = dict(source=source, train='head', cache=True, **_sizes[profile()])
+    if not source.startswith('synth_'): fixed.pop('data_args', None)
     if 'weights' not in changes: fixed['weights'] = bodies([source], changes.get('arch', 'resnet18'))[source]
     return Recipe(**{**fixed, **changes})
 
@@ -69,12 +70,12 @@ def question(
     if name not in (*_field, 'transfer'): raise MLICError(f"question {name!r}; choose from: transfer, {', '.join(_field)}")
     if name != 'arch': bodies(sources)
     arms = {s: _transfer(s) if name == 'transfer' else _vary(name, s) for s in sources}
-    done = run({(s,a): r for s in sources for a,r in arms[s].items()}, store(), jobs()).arms # of all sets at once, so that no process waits at the end of each
+    done = run({(s,a): r for s in sources for a,r in arms[s].items()}, store(), jobs()).variants # of all sets at once, so that no process waits at the end of each
     return {s: Results({a: done[s,a] for a in arms[s]}) for s in sources}
 
 def _vary(name, source):
     "The arms of a question about one field: name -> Recipe"
-    whole = dict(arch=dict(tune='global', weights=None), whole=dict(tune='global')).get(name, {})
+    whole = dict(arch=dict(train='all', cache=False, weights=None), whole=dict(train='all', cache=False)).get(name, {})
     fixed = base(source, **whole, **sizes(name))
     return {a: replace(fixed, **{_field[name]: a}) for a in _arms['levels' if name == 'whole' else name]}
 
@@ -87,7 +88,7 @@ def starts(
 def _transfer(source):
     "Each start with the whole network trained and with the head alone on cached activations: name -> Recipe"
     how = dict(quick=dict(whole=dict(epochs=1), frozen=dict(epochs=2)), default=dict(whole=dict(epochs=3, lr=2e-3), frozen=dict(epochs=15)), full=dict(whole=dict(epochs=12), frozen=dict(epochs=12)))[profile()]
-    arm = lambda seen, h: base(source, weights=seen and bodies([seen])[seen], tune='global' if h == 'whole' else 'cached', **{**sizes('transfer'), **how[h]})
+    arm = lambda seen, h: base(source, weights=seen and bodies([seen])[seen], train='all' if h == 'whole' else 'head', cache=h != 'whole', **{**sizes('transfer'), **how[h]})
     return {f'{start} ({h})': arm(seen, h) for start,seen in starts(source).items() for h in how}
 
 def choose(
@@ -97,7 +98,7 @@ def choose(
     "The best of the arms that are told apart from the first one as higher; the first one where there is none"
     d = results.against(metric=metric)
     higher = d[d.verdict == 'higher']
-    return higher['diff'].idxmax() if len(higher) else next(iter(results.arms))
+    return higher['diff'].idxmax() if len(higher) else next(iter(results.variants))
 
 def cut(
     folds, # list of FoldResult
@@ -126,11 +127,11 @@ def summary(
     "What the adjusted tests tell apart from the baseline, on each data set"
     out = []
     for s,r in results.items():
-        d, first = r.against(metric=metric), next(iter(r.arms))
+        d, first = r.against(metric=metric), next(iter(r.variants))
         parts = [f"{v}: " + ', '.join(f"{a} {g['diff'][a]:+.3f}" for a in g.index) for v in ('higher','lower') if len(g := d[d.verdict == v].sort_values('diff', ascending=False))]
-        alike = (d.verdict == 'not told apart').sum()
-        if alike: parts.append(f'{alike} of {len(d)} not told apart')
-        out.append(f"{s}, {name} against {first} ({r.to_frame().groupby('arm')[metric].mean()[first]:.3f}): " + '; '.join(parts))
+        alike = d.verdict.isin(['equivalent','undecided']).sum()
+        if alike: parts.append(f'{alike} of {len(d)} without a significant difference')
+        out.append(f"{s}, {name} against {first} ({r.to_frame().groupby('variant')[metric].mean()[first]:.3f}): " + '; '.join(parts))
     return '. '.join(out)
 
 def differences(
@@ -149,8 +150,8 @@ def plot_folds(
     fig,axs = plt.subplots(rows, 2, figsize=(12, 3.6*rows), layout='constrained', squeeze=False)
     for ax in axs.flat[len(results):]: ax.axis('off')
     for ax,(s,r) in zip(axs.flat, results.items()):
-        arms = list(r.arms)
-        d = r.to_frame().pivot(index='fold', columns='arm', values=metric)[arms]
+        arms = list(r.variants)
+        d = r.to_frame().pivot(index=r.unit, columns='variant', values=metric)[arms]
         d = d.sub(d[arms[0]], axis=0)
         for _,fold in d.iterrows(): ax.plot(arms, fold, 'o-', color='tab:gray', alpha=.6, ms=3, lw=1)
         ax.plot(arms, d.mean(), 'D', color='tab:blue', ms=6, label='mean')
@@ -166,13 +167,22 @@ def plot_labels(
     "A metric of each label, each arm minus the baseline, mean over folds; the frequent labels first"
     fig,axs = plt.subplots(len(results), 1, figsize=(11, 3.1*len(results)), layout='constrained', squeeze=False)
     for ax,(s,r) in zip(axs.flat, results.items()):
-        first, *rest = r.arms
-        order = np.argsort(-(np.concatenate([f.scores['targs'] for f in r.arms[first]]) == 1).sum(0), kind='stable')
+        first, *rest = r.variants
+        order = np.argsort(-(np.concatenate([f.scores['targs'] for f in r.variants[first]]) == 1).sum(0), kind='stable')
         d = r.per_label(metric).iloc[order]
         d[[a for a in arms or rest if a != first]].sub(d[first], axis=0).plot.bar(ax=ax, width=.8, color=COLOURS)
         ax.axhline(0, color='k', lw=.6); ax.set(title=s, xlabel='', ylabel=f'{metric.upper()} − {first}'); ax.legend(fontsize=8, loc='center left', bbox_to_anchor=(1,.5))
         ax.set_xticks(range(len(d)), d.index, rotation=30, ha='right')
     return fig
+
+def note_finding(
+    chapter:str, # its number and name
+    question:str, # one sentence
+    finding:str, # what this run found
+):
+    "Keep one line for the closing table of `make chapters`"
+    text = json.dumps(dict(chapter=chapter, question=question, finding=finding))
+    with atomic(Path(store())/'findings'/f'{chapter}.json') as tmp: tmp.write_text(text, encoding='utf-8')
 
 def conclude(
     chapter:str, # number and name, as the notebook's file has it
@@ -180,10 +190,10 @@ def conclude(
     folder='.', # of the chapters
 ):
     "Note the finding in the store; in the profile default also in findings.json beside the chapters"
-    note_finding(store(), chapter, question, finding)
+    note_finding(chapter, question, finding)
     if profile() != 'default': return
     file = Path(folder)/'findings.json'
-    with _claim(store(), 'findings'): # two chapters may run at once
+    with locked(Path(store())/'locks'/'findings'): # two chapters may run at once
         found = json.loads(file.read_text(encoding='utf-8')) if file.exists() else {}
         found[chapter] = dict(question=question, finding=finding)
-        _write_text(file, json.dumps(dict(sorted(found.items())), indent=1, ensure_ascii=False) + '\n')
+        with atomic(file) as tmp: tmp.write_text(json.dumps(dict(sorted(found.items())), indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
