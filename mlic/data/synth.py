@@ -8,6 +8,7 @@ __all__ = ['synth_xray', 'synth_planet', 'digit_scenes', 'Generator', 'truth_sco
 # %% ../../nbs/data/synth.ipynb #ec309005
 import hashlib, inspect, io, json
 import numpy as np, pandas as pd
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from PIL import Image
@@ -102,12 +103,13 @@ def _generated(name, root, **args):
     else:
         key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:10]
         folder = settings.cache/'_'.join([name, *(str(args[k]) for k in ('n','size','seed')), key])
-        with locked(settings.cache/'locks'/f'{folder.name}.lock'):
-            try: truth = _truth(folder, facts)
-            except Damaged as e:
-                quarantine(folder, e)
-                truth = None
-            if truth is None: _write(folder, facts, generate(**args), layout)
+        truth = None
+        with suppress(Damaged): truth = _truth(folder, facts) # a finished set can be read where nothing can be written
+        if truth is None:
+            with locked(settings.cache/'locks'/f'{folder.name}.lock'):
+                try: truth = _truth(folder, facts)
+                except Damaged as e: quarantine(folder, e)
+                if truth is None: _write(folder, facts, generate(**args), layout)
     if truth is None: truth = _truth(folder, facts)
     return replace(read(folder), name=name, truth=truth)
 
