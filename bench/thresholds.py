@@ -1,7 +1,9 @@
-"""Exact thresholds against a 100-step loop over scikit-learn and against its precision-recall curve. `python bench/thresholds.py [--quick]`"""
+"""Exact thresholds against a 100-step loop over scikit-learn and against its precision-recall curve. `python
+bench/thresholds.py [--quick]`"""
+
 import platform, statistics, sys, time
 import numpy as np, sklearn, sklearn.metrics as skm, torch
-from mlic.decisions.thresholds import best_examples, best_micro, best_thresholds
+from mlic.decisions.search import best_examples, best_micro, best_thresholds
 
 torch.set_num_threads(1)
 QUICK = '--quick' in sys.argv
@@ -18,59 +20,86 @@ def seconds(f, repeats=5):
 
 def data(N, K):
     rng = np.random.default_rng(0)
-    y = (rng.random((N, K)) < .1).astype(np.int8)
-    return np.clip(.3*y + .7*rng.random((N, K)), 0, 1).astype(np.float32), y
+    y = (rng.random((N, K)) < 0.1).astype(np.int8)
+    return np.clip(0.3 * y + 0.7 * rng.random((N, K)), 0, 1).astype(np.float32), y
 
 
 def curve(s, y):
     out = []
     for k in range(s.shape[1]):
         p, r, _ = skm.precision_recall_curve(y[:, k], s[:, k])
-        out.append((2*p*r/np.maximum(p + r, 1e-12)).max())
+        out.append((2 * p * r / np.maximum(p + r, 1e-12)).max())
     return np.array(out)
 
 
 def scan(s, y, steps):
-    return np.array([max(skm.f1_score(y[:, k], s[:, k] > t, zero_division=0) for t in steps) for k in range(s.shape[1])])
+    return np.array(
+        [max(skm.f1_score(y[:, k], s[:, k] > t, zero_division=0) for t in steps) for k in range(s.shape[1])]
+    )
 
 
 def together(s, y, average, steps=100):
-    "One round of the usual search where labels depend on one another: of each label 100 thresholds, the others held at 0.5"
-    t = np.full(s.shape[1], .5, np.float32)
+    """One round of the usual search where labels depend on one another: of each label 100 thresholds, the others held
+    at 0.5"""
+    t = np.full(s.shape[1], 0.5, np.float32)
     for k in range(s.shape[1]):
-        def value(a): t[k] = a; return skm.f1_score(y, s > t, average=average, zero_division=np.nan)
+
+        def value(a):
+            t[k] = a
+            return skm.f1_score(y, s > t, average=average, zero_division=np.nan)
+
         t[k] = max(np.linspace(0, 1, steps), key=value)
     return skm.f1_score(y, s > t, average=average, zero_division=np.nan)
 
 
 if __name__ == '__main__':
-    print(f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, scikit-learn {sklearn.__version__}, numpy {np.__version__}, torch {torch.__version__}, 1 thread, float32 scores, medians; the loop is 2 of its 100 steps, times 50.\n")
-    print('| N | K | `best_thresholds` | 100-step loop | ratio | `precision_recall_curve` | ratio |\n|---|---|---|---|---|---|---|')
+    print(
+        f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, scikit-learn {sklearn.__version__}, numpy"
+        f" {np.__version__}, torch {torch.__version__}, 1 thread, float32 scores, medians; the loop is 2 of its 100"
+        " steps, times 50.\n"
+    )
+    print(
+        '| N | K | `best_thresholds` | 100-step loop | ratio | `precision_recall_curve` | ratio'
+        ' |\n|---|---|---|---|---|---|---|'
+    )
     sizes = ((2000, 14), (5000, 20)) if QUICK else ((10_000, 14), (10_000, 80), (100_000, 14), (100_000, 80))
     for N, K in sizes:
         s, y = data(N, K)
         best = best_thresholds(s, y)[1]
-        assert np.allclose(best, curve(s, y), atol=1e-9) and (best >= scan(s, y, (.3, .5)) - 1e-12).all()
+        assert np.allclose(best, curve(s, y), atol=1e-9) and (best >= scan(s, y, (0.3, 0.5)) - 1e-12).all()
         a = seconds(lambda: best_thresholds(s, y))
-        b, c = seconds(lambda: scan(s, y, (.3, .5)), 1)*50, seconds(lambda: curve(s, y), 3)
-        print(f'| {N:,} | {K} | {a*1000:.1f} ms | {b:.1f} s | {b/a:.0f}x | {c*1000:.0f} ms | {c/a:.1f}x |', flush=True)
+        b, c = seconds(lambda: scan(s, y, (0.3, 0.5)), 1) * 50, seconds(lambda: curve(s, y), 3)
+        print(
+            f'| {N:,} | {K} | {a * 1000:.1f} ms | {b:.1f} s | {b / a:.0f}x | {c * 1000:.0f} ms | {c / a:.1f}x |',
+            flush=True,
+        )
 
     # the searched value is checked on a set that is small enough for the whole loop
     s, y = data(500, 4)
-    for average, f in (('micro', best_micro), ('samples', best_examples)): assert (f(s, y)[1] if average == 'micro' else skm.f1_score(y, s > f(s, y)[0], average='samples', zero_division=np.nan)) >= together(s, y, average) - 1e-9
-    print("\nF1 of all elements, and F1 by image: the thresholds depend on one another. The loop is one round over the labels, 100 values each, with `f1_score(average='micro'|'samples')`: 3 of its 100 K calls, extrapolated; it ends at a value no better than ours where it was run to its end (N = 500, K = 4).\n")
-    print('| N | K | `best_micro` | loop | ratio | `best_examples`, 6 starts | loop | ratio |\n|---|---|---|---|---|---|---|---|')
+    for average, f in (('micro', best_micro), ('samples', best_examples)):
+        assert (
+            f(s, y)[1]
+            if average == 'micro'
+            else skm.f1_score(y, s > f(s, y)[0], average='samples', zero_division=np.nan)
+        ) >= together(s, y, average) - 1e-9
+    print(
+        "\nF1 of all elements, and F1 by image: the thresholds depend on one another. The loop is one round over the"
+        " labels, 100 values each, with `f1_score(average='micro'|'samples')`: 3 of its 100 K calls, extrapolated; it"
+        " ends at a value no better than ours where it was run to its end (N = 500, K = 4).\n"
+    )
+    print(
+        '| N | K | `best_micro` | loop | ratio | `best_examples`, 6 starts | loop | ratio'
+        ' |\n|---|---|---|---|---|---|---|---|'
+    )
     for N, K in sizes:
         s, y = data(N, K)
         m, e = seconds(lambda: best_micro(s, y), 3), seconds(lambda: best_examples(s, y), 1)
-        lm, le = (seconds(lambda: skm.f1_score(y, s > .5, average=a, zero_division=np.nan), 3)*100*K for a in ('micro', 'samples'))
-        print(f'| {N:,} | {K} | {m*1000:.1f} ms | {lm:.0f} s | {lm/m:,.0f}x | {e:.2f} s | {le:.0f} s | {le/e:,.0f}x |', flush=True)
-
-    if torch.cuda.is_available():
-        print(f'\nOn {torch.cuda.get_device_name()}, scores and targets there already:\n\n| N | K | `best_thresholds` | `best_micro` | `best_examples` |\n|---|---|---|---|---|')
-        for N, K in sizes:
-            s, y = data(N, K)
-            there = torch.tensor(s).cuda(), torch.tensor(y).cuda()
-            assert np.array_equal(best_thresholds(*there)[0], best_thresholds(s, y)[0])
-            print(f'| {N:,} | {K} | ' + ' | '.join(f'{seconds(lambda: f(*there), 3)*1000:.1f} ms' for f in (best_thresholds, best_micro, best_examples)) + ' |')
-    else: print('\nThere was no GPU here; with one, the same script times the search on the device and checks that it gives the same thresholds.')
+        lm, le = (
+            seconds(lambda: skm.f1_score(y, s > 0.5, average=a, zero_division=np.nan), 3) * 100 * K
+            for a in ('micro', 'samples')
+        )
+        print(
+            f'| {N:,} | {K} | {m * 1000:.1f} ms | {lm:.0f} s | {lm / m:,.0f}x | {e:.2f} s | {le:.0f} s |'
+            f' {le / e:,.0f}x |',
+            flush=True,
+        )
