@@ -31,8 +31,11 @@ def resamples(
                         "(its own name, if it stands alone)")
     draw, U = np.random.default_rng(seed), units.max(initial=-1) + 1
     for a in range(0, n, size):
-        rows = [np.bincount(draw.integers(U, size=U), minlength=U) for _ in range(min(size, n-a))]
-        yield np.stack(rows).astype(np.int32)[:,units]
+        W = np.empty((min(size, n-a), N), np.int32)
+        for row in W:
+            drawn = np.bincount(draw.integers(U, size=U), minlength=U)
+            row[:] = drawn if groups is None else drawn[units]
+        yield W
 
 # %% ../nbs/bootstrap.ipynb #c662072f
 class Interval(NamedTuple):

@@ -78,7 +78,7 @@ def mean_over_images(
 
 def average_counts(
     arrays, # some (N,K) of numbers or booleans
-    parts, # function of their sums that gives (numerator, denominator)
+    parts, # linear function of them, or of their sums, that gives (numerator, denominator)
     average, # 'macro', 'micro', 'examples' or None, checked
     W=None, # (B,N) weights, or None
 ): # () or (K,); with weights (B,) or (B,K)
@@ -87,8 +87,8 @@ def average_counts(
     axis = None if average == 'micro' else 0
     if W is None: values = ratio(*parts(*(x.sum(axis) for x in arrays)))
     else:
-        arrays = [(x.sum(1) if average == 'micro' else x).astype(np.float64) for x in arrays]
-        values = by_block(lambda w: ratio(*parts(*((w.astype(np.float64) @ x for x in arrays)))), W)
+        a, b = parts(*((x.sum(1) if average == 'micro' else x).astype(np.float64) for x in arrays))
+        values = by_block(lambda w: ratio(w.astype(np.float64) @ a, w.astype(np.float64) @ b), W)
     return mean_defined(values) if average == 'macro' else values
 
 def average_ratio(

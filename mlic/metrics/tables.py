@@ -8,7 +8,7 @@ __all__ = ['METRICS', 'f1_scores', 'ranking_scores', 'evaluate', 'per_label', 'r
 # %% ../../nbs/metrics/tables.ipynb #4a6a3fe4
 import pandas as pd
 from ..core import MLICError, Registry
-from .averages import average_counts, mean_defined, mean_over_images, ratio
+from .averages import mean_defined, mean_over_images, ratio
 from .inputs import check_scores, counts, top_labels
 from .predictions import class_and_overall, exact_match, f1, fbeta, hamming, precision, recall
 from .probabilities import brier, ece, log_loss
@@ -30,8 +30,11 @@ def f1_scores(
 )->dict: # f1_macro, f1_micro, f1_examples
     "The three that need a threshold, from one comparison with it"
     found = counts(probs, targs, threshold)
-    value = lambda average: average_counts(found, lambda tp, fp, fn: (2*tp, 2*tp + fp + fn), average)
-    return {f'f1_{a}': float(value(a)) for a in ('macro', 'micro', 'examples')}
+    labels, images = ([x.sum(axis) for x in found] for axis in (0, 1))
+    value = lambda tp, fp, fn: ratio(2*tp, 2*tp + fp + fn)
+    values = dict(f1_macro=mean_defined(value(*labels)), f1_micro=value(*(x.sum() for x in labels)),
+                  f1_examples=mean_defined(value(*images)))
+    return {k: float(v) for k,v in values.items()}
 
 def ranking_scores(
     probs, # (N,K), as `check_scores` gives them
