@@ -15,7 +15,8 @@ from fastai.torch_core import get_model
 from fastcore.foundation import L
 from ..core import MLICError
 from ..store import atomic, quarantine
-from .callbacks import EMA, History
+from .callbacks import EMA
+from .history import History
 
 # %% ../../nbs/training/checkpoint.ipynb #106c645c
 def random_state(
