@@ -9,7 +9,8 @@ __all__ = ['DESIGNS', 'TRACKERS', 'read_yaml', 'typed', 'Recipe']
 import dataclasses, inspect, json, math, re, types, typing
 import timm, yaml
 from dataclasses import dataclass
-from .fit import GRID, model_of, weights_key
+from .features import weights_key
+from .fit import model_of
 from .sets import DATASETS, data_key, generates, maker_args
 from ..classical import CLASSICAL
 from ..core import MLICError, Registry, check_choice
@@ -27,7 +28,8 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 _Loader.add_implicit_resolver('tag:yaml.org,2002:float', re.compile(
-    r'^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$'), list('-+0123456789.'))
+    r'^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$'),
+    list('-+0123456789.'))
 
 def read_yaml(
     text:str, # at most 100,000 characters
@@ -48,9 +50,8 @@ def typed(
 ): # the value, of that type
     "The value of a field in its type; 1e4 is an int, 3 is a float, True is neither"
     kinds = typing.get_args(kind) or (kind,)
-    if type(value) in kinds: 
-        if isinstance(value, float) and not math.isfinite(value): raise MLICError(f"{name} is {value}; it must be finite")
-        return value
+    if isinstance(value, float) and not math.isfinite(value): raise MLICError(f"{name} is {value}; it must be finite")
+    if type(value) in kinds: return value
     if int in kinds and isinstance(value, float) and _is_number(value) and value == int(value): return int(value)
     if float in kinds and _is_number(value): return float(value)
     if tuple in kinds and isinstance(value, list): return tuple(value)
@@ -90,7 +91,7 @@ class Recipe:
     n:int = 1200 # images; with replicates: training images of each
     size:int = 64 # pixels on a side
     data_args:str = '' # arguments of the data set, as 'lift: 4, noise: 0.2'; a dict is turned into that
-    design:str = 'folds' # 'folds' of one data set, or 'replicates': new training sets and one large test set, from a generator
+    design:str = 'folds' # 'folds' of one data set, or 'replicates': new training sets and one test set, from a generator
     folds:int = 5 # folds of what is not the test set
     by:str = 'stratified' # how folds are drawn: 'random', 'group' or 'stratified'
     test:float|str = .2 # folds: fraction held out as test set, by patient where there are patients; or 'published'
@@ -99,16 +100,16 @@ class Recipe:
     n_test:int = 10_000 # replicates: images of the test set that all share
     arch:str = 'resnet18' # backbone
     weights:str|None = None # of the backbone: None (random), 'imagenet' or the path of a file, whose content counts
-    head:str = 'linear' # of a network; or a classical classifier on its features: 'br', 'cc', 'ecc', 'lp', 'rakel', '2br', 'mlknn'
+    head:str = 'linear' # short name in `HEADS`, or of a classical classifier on features, in `CLASSICAL`
     loss:str = 'bce' # short name in `LOSSES`
     train:str = 'all' # 'all': backbone and head; 'head': the head alone, the backbone in eval mode
     cache:bool = False # train the head on stored activations of the backbone, without augmentation
-    lr:float|str|tuple = 'grid' # largest learning rate; 'grid', or a list of rates: the best by validation mAP on images used for nothing else; 'find': the finder's
+    lr:float|str|tuple = 'grid' # largest learning rate; 'grid' or a list: the best one on images used for nothing else; 'find'
     epochs:int = 6 # passes over the training set
     bs:int = 32 # images in a batch
     tfms:str|None = 'default' # augmentation: 'default' or None; with cache=True always None
     seed:int = 0 # of data, folds, weights and batches
-    head_args:str = '' # arguments of the head or classifier, as 'steps: 3, aux_weight: 0.1'; a dict is turned into that
+    head_args:str = '' # arguments of the head or classifier, likewise
     loss_args:str = '' # arguments of the loss, likewise
     track:str|None = None # 'tensorboard', 'wandb' or 'mlflow': show the training there as well; not in the key
 
@@ -128,11 +129,11 @@ class Recipe:
             put(field, _plain_args(field, getattr(self, field), name, known))
 
     def _check_choices(self):
-        choices = dict(source=DATASETS, head=[*HEADS, *CLASSICAL], loss=LOSSES, design=DESIGNS, by=('random','group','stratified'),
-                       train=('all','head'), tfms=('default', None), track=(None, *TRACKERS))
+        choices = dict(source=DATASETS, head=[*HEADS, *CLASSICAL], loss=LOSSES, design=DESIGNS,
+                       by=('random','group','stratified'), train=('all','head'), tfms=('default', None), track=(None, *TRACKERS))
         for field,allowed in choices.items(): check_choice(field, getattr(self, field), allowed)
         if self.arch not in BACKBONES and not timm.is_model(self.arch):
-            raise MLICError(f"arch is {self.arch!r}; choose from: {', '.join(BACKBONES)}, or a name of timm.list_models()")
+            raise MLICError(f"arch is {self.arch!r}; choose from: {', '.join(BACKBONES)}, or timm.list_models()")
         if self.design == 'replicates' and not generates(self.source):
             makers = ', '.join(s for s in DATASETS if generates(s))
             raise MLICError(f"design='replicates' needs a source that draws new images ({makers}); "
@@ -196,9 +197,7 @@ class Recipe:
         versions:dict, # what else the learning rate depends on
     )->str: # 16 hexadecimal digits
         "Names the file of the learning rate: all but what does not matter for it"
-        own = self.content(without=['n_test'])
-        grid = GRID if self.lr == 'grid' else None
-        return sha256(json.dumps([own, data_key(self), grid, versions], sort_keys=True).encode())[:16]
+        return sha256(json.dumps([self.content(without=['n_test']), data_key(self), versions], sort_keys=True).encode())[:16]
 
 def _read_json(text):
     try: return json.loads(text)

@@ -12,7 +12,6 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from ..core import MLICError
 from ..store import Damaged, atomic, check_seal, seal, sha256
-from .sets import code_of
 
 # %% ../../nbs/compare/record.ipynb #e34d7290
 class FoldResult:
@@ -50,7 +49,8 @@ class FoldResult:
 
 def _rows(file):
     "The lines of a history, every digit as it was written"
-    with open(file, newline='') as f: return [{k: float(v) if v else np.nan for k,v in r.items()} for r in csv.DictReader(f)]
+    number = lambda v: float(v) if v else np.nan
+    with open(file, newline='') as f: return [{k: number(v) for k,v in row.items()} for row in csv.DictReader(f)]
 
 # %% ../../nbs/compare/record.ipynb #b96c4ac4
 PACKAGES = 'torch', 'torchvision', 'fastai', 'timm', 'scikit-learn', 'numpy', 'pandas', 'pillow'
@@ -63,10 +63,11 @@ def versions()->dict: # package -> version
 @lru_cache
 def library_code()->str:
     "A hash of the parts of this library that results depend on"
-    root = Path(__file__).parents[1]
-    folders = [code_of(root/p) for p in ('data', 'metrics', 'models', 'training', 'decisions')]
-    files = [sha256(root/f) for f in ('core.py', 'losses.py', 'classical.py', 'compare/sets.py', 'compare/fit.py')]
-    return sha256(' '.join(folders + files).encode())[:16]
+    root, here = Path(__file__).parents[1], [f'compare/{m}.py' for m in ('sets', 'features', 'fit', 'rates')]
+    after = ('compare', 'deploy', 'interpret', 'cli.py', 'all.py', '_modidx.py', '__init__.py') # change no number
+    files = {f.relative_to(root).as_posix(): f for f in root.rglob('*.py')}
+    counts = [n for n in sorted(files) if n in here or n.split('/')[0] not in after]
+    return sha256(' '.join(f'{n} {sha256(files[n])}' for n in counts).encode())[:16]
 
 def differences(
     facts:dict, # of a result
@@ -86,10 +87,12 @@ def folders_of(
     store, # folder of results
 )->list: # of Path
     "The folders of all folds and replicates in a store"
-    if not Path(store).is_dir(): raise MLICError(f"there is no folder {str(store)!r} of results; name the store that compare wrote")
+    if not Path(store).is_dir():
+        raise MLICError(f"no folder {str(store)!r} of results found; name the store that compare wrote")
     found = [f.parent for f in Path(store).glob('*/*/result.json')]
     number = lambda f: int(re.sub(r'\D', '', f.name))
-    return sorted((f for f in found if re.fullmatch(r'(fold|replicate)\d+', f.name)), key=lambda f: (f.parent.name, number(f)))
+    mine = [f for f in found if re.fullmatch(r'(fold|replicate)\d+', f.name)]
+    return sorted(mine, key=lambda f: (f.parent.name, number(f)))
 
 def read_all(
     store, # folder of results
@@ -118,7 +121,7 @@ def stored(
     fields, rows = varied([r.facts['recipe'] for r in results]), []
     for r in results:
         facts, epoch = r.facts, r.facts['best_epoch']
-        rows.append(dict(key=r.folder.parent.name, **{f: facts['recipe'].get(f) for f in fields}, unit=facts['unit'], number=facts['number'],
-                         lr=facts['lr'], epoch=epoch, **r.history.loc[epoch].drop('epoch_s'),
-                         **{f'test_{m}': v for m,v in facts['test'].items()}))
+        own, test = {f: facts['recipe'].get(f) for f in fields}, {f'test_{m}': v for m,v in facts['test'].items()}
+        rows.append(dict(key=r.folder.parent.name, **own, unit=facts['unit'], number=facts['number'], lr=facts['lr'],
+                         epoch=epoch, **r.history.loc[epoch].drop('epoch_s'), **test))
     return pd.DataFrame(rows)

@@ -6,19 +6,21 @@
 __all__ = ['compare', 'run', 'train', 'pretrain']
 
 # %% ../../nbs/compare/run.ipynb #d6660634
-import contextlib, dataclasses, importlib, itertools, json, os, platform, sys, threading, warnings
+import dataclasses, importlib, itertools, json, os, platform, threading, warnings
 import numpy as np, torch
-from functools import partial
 from pathlib import Path
 from uuid import uuid4
 from joblib import cpu_count, delayed, effective_n_jobs
 from joblib.parallel import get_active_backend
 from safetensors.torch import save
-from .fit import activations, model_of, rate_of, speed_of
+from .features import activations
+from .fit import model_of
+from .memory import forget
+from .rates import rate_of, speed_of
 from .recipe import Recipe
 from .record import FoldResult, differences, library_code, versions
 from .report import Results
-from .sets import data_key, forget, on_all, sets_of
+from .sets import data_key, on_all, sets_of
 from .trackers import check_tracker, tracked
 from ..core import MLICError, check_choice, parallel
 from ..decisions.thresholds import LabelThresholds
@@ -46,16 +48,20 @@ def _computed(recipe, number, store, identity):
     arrays, test = _scored(fitted, sets.test)
     history = fitted.history
     shape = [recipe.source, recipe.size, recipe.arch, recipe.head, recipe.head_args]
-    facts = dict(recipe={k: v for k,v in dataclasses.asdict(recipe).items() if k != 'track'}, unit=recipe.unit, number=number,
-                 lr=rate['lr'], rate=rate, test=test, **fitted.cost, vocab=fitted.labels(sets.valid).vocab,
-                 n_train=len(sets.train.rows), n_valid=len(sets.valid.rows), n_test=len(sets.test.rows) if sets.test else 0,
-                 best_epoch=int(history.best['epoch']), peak_mb=history.peak_mb, time_to_best=history.time_to_best,
-                 **speed_of(fitted, sha256(str(shape).encode())[:16], store),
-                 parameters=sum(p.numel() for p in fitted.model.parameters()), **identity,
-                 python=platform.python_version(), machine=f'{platform.system()} {platform.machine()}, {os.cpu_count()} cores',
-                 device=torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu', threads=torch.get_num_threads())
-    scores = dict(valid=sets.valid.rows, targs=history.last['targs'], best=history.best['probs'], last=history.last['probs'], **arrays)
+    own = {k: v for k,v in dataclasses.asdict(recipe).items() if k != 'track'}
+    sizes = {f'n_{k}': len(part.rows) if part else 0 for k,part in sets._asdict().items()}
+    facts = dict(recipe=own, unit=recipe.unit, number=number, lr=rate['lr'], rate=rate, test=test, **fitted.cost, **sizes,
+                 vocab=fitted.labels(sets.valid).vocab, best_epoch=int(history.best['epoch']), peak_mb=history.peak_mb,
+                 time_to_best=history.time_to_best, **speed_of(fitted, sha256(str(shape).encode())[:16], store),
+                 parameters=sum(p.numel() for p in fitted.model.parameters()), **identity, **_machine())
+    best, last = history.best, history.last
+    scores = dict(valid=sets.valid.rows, targs=last['targs'], best=best['probs'], last=last['probs'], **arrays)
     return facts, history.df, scores
+
+def _machine():
+    gpu = torch.cuda.is_available()
+    return dict(python=platform.python_version(), machine=f'{platform.system()} {platform.machine()}, {os.cpu_count()} cores',
+                device=torch.cuda.get_device_name() if gpu else 'cpu', threads=torch.get_num_threads())
 
 # %% ../../nbs/compare/run.ipynb #e1a0950c
 def _folder(recipe, number, store): return Path(store)/recipe.key/f'{recipe.unit}{number}'
@@ -118,7 +124,7 @@ def run(
     store='results', # folder of results; what is there is not computed again
     n_jobs=1, # processes; with `joblib.parallel_config` those of any backend whose workers have one thread (Dask, Ray)
     modules=(), # names of modules that register your data sets, losses or heads; every process imports them
-    read_only=False, # compute nothing: what is missing is an error, what is of other data, code or versions is shown with a warning
+    read_only=False, # compute nothing: what is missing is an error; of other data, code or versions: a warning
 )->Results:
     "Each recipe over its folds or replicates, as a variant of its own"
     variants = recipes if isinstance(recipes, dict) else {recipes.loss: recipes}
@@ -130,12 +136,13 @@ def run(
         unique = {r.key: r for r in variants.values()}
         identity = {k: _identity(r, modules) for k,r in unique.items()}
         def missing():
-            left = {k: [i for i in range(r.units) if not _finished(_folder(r, i, store), identity[k])] for k,r in unique.items()}
-            return [(unique[k], numbers) for k,numbers in left.items() if numbers]
-        if todo := missing(): _prepare(todo, store, n_jobs, how)
+            for k,r in unique.items():
+                left = [i for i in range(r.units) if not _finished(_folder(r, i, store), identity[k])]
+                if left: yield r, left
+        if todo := list(missing()): _prepare(todo, store, n_jobs, how)
         for wait in (False, True): # first what no other process is at, then what it has left
             _work(n_jobs, _run_units, [(units, store, how, wait) for units in _tasks(todo)])
-            if not (todo := missing()): break
+            if not (todo := list(missing())): break
         return Results({v: [FoldResult(_folder(r, i, store)) for i in range(r.units)] for v,r in variants.items()})
     finally: forget()
 
@@ -143,9 +150,11 @@ def _read_only(variants, store, modules):
     found = {}
     for v,r in variants.items():
         folders, identity = [_folder(r, i, store) for i in range(r.units)], _identity(r, modules)
-        if gone := [f.name for f in folders if not f.is_dir()]: raise MLICError(f"{v}: not in {store}: {', '.join(gone)}; run it with read_only=False")
+        if gone := [f.name for f in folders if not f.is_dir()]:
+            raise MLICError(f"{v}: not in {store}: {', '.join(gone)}; run it with read_only=False")
         found[v] = [FoldResult(f) for f in folders]
-        if why := sorted({w for f in found[v] for w in differences(f.facts, identity)}): warnings.warn(f"{v}: {'; '.join(why)}")
+        why = sorted({w for f in found[v] for w in differences(f.facts, identity)})
+        if why: warnings.warn(f"{v}: {'; '.join(why)}")
     return Results(found)
 
 # %% ../../nbs/compare/run.ipynb #cac198a5
@@ -198,7 +207,8 @@ def _how(n_jobs, modules):
     if isinstance(modules, str): raise MLICError(f"modules is {modules!r}; give a list of names")
     for m in modules:
         try: importlib.import_module(m)
-        except ImportError as e: raise MLICError(f"modules: {m!r} cannot be imported ({e}); it must be on the path of every process") from e
+        except ImportError as e:
+            raise MLICError(f"modules: {m!r} cannot be imported ({e}); it must be on the path of every process") from e
     jobs = effective_n_jobs(n_jobs)
     if jobs > 1: _refuse_threads()
     threads = None if jobs == 1 else max(1, min(torch.get_num_threads(), cpu_count()//jobs))
@@ -208,13 +218,14 @@ def _refuse_threads():
     "Threads of one process share the state of its random numbers: their results would depend on chance"
     backend = get_active_backend()[0]
     if getattr(backend, 'uses_threads', False):
-        raise MLICError("the joblib backend runs on threads, which share random numbers; use processes: parallel_config('loky')")
+        raise MLICError("this joblib backend runs on threads, which share random numbers; "
+                        "use processes: parallel_config('loky')")
     client = getattr(backend, 'client', None) # Dask
     if client is None: return
     most = max(client.nthreads().values(), default=1)
     if most > 1:
-        raise MLICError(f"workers of this Dask cluster have {most} threads each, which share random numbers; start them with "
-                        "`dask worker --nthreads 1 --nworkers N`, or Client(n_workers=N, threads_per_worker=1)")
+        raise MLICError(f"workers of this Dask cluster have {most} threads each, which share random numbers; start them "
+                        "by `dask worker --nthreads 1 --nworkers N`, or Client(n_workers=N, threads_per_worker=1)")
 
 # %% ../../nbs/compare/run.ipynb #8190f9f8
 def train(

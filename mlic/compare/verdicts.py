@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['VERDICTS', 'check_level', 'corrected_t', 'holm', 'holm_levels', 'bootstrap_difference', 'effect_size', 'equivalence',
-           'detectable', 'needed', 'judge']
+           'detectable', 'needed', 'verdicts_of', 'judge']
 
 # %% ../../nbs/compare/verdicts.ipynb #efafe6b9
 import math
-import numpy as np, pandas as pd, matplotlib.pyplot as plt
+import numpy as np, pandas as pd
 from scipy import stats
 from ..core import MLICError
 
@@ -147,24 +147,38 @@ def needed(
 # %% ../../nbs/compare/verdicts.ipynb #0777ce0a
 VERDICTS = 'higher', 'lower', 'equivalent', 'undecided', 'undefined'
 
+def verdicts_of(
+    diff:pd.Series, # name -> mean difference
+    se:pd.Series, # name -> its standard error; NaN: unknown
+    df, # degrees of freedom: a number, or name -> number
+    level=.95, # of the family
+    margin=.01, # of equivalence; None: none is tested
+)->pd.DataFrame: # a row per name: diff, low, high, p, p_holm, p_equivalent, verdict, within
+    "Verdicts from differences and standard errors; intervals are of the level at which Holm's procedure tests each"
+    alpha = 1 - check_level(level)
+    with np.errstate(invalid='ignore', divide='ignore'):
+        p = pd.Series(2*stats.t.sf(np.abs(diff)/se, df), diff.index).where(se > 0, (diff == 0).astype(float)).where(se.notna())
+        equal = np.nan if margin is None else np.maximum(stats.t.sf((diff + margin)/se, df), stats.t.sf((margin - diff)/se, df))
+    equal = pd.Series(equal, diff.index)
+    if margin is not None: equal = equal.where(se > 0, (diff.abs() >= margin).astype(float)).where(se.notna())
+    half = stats.t.ppf(1 - (1 - holm_levels(p, level))/2, df)*se
+    out = pd.DataFrame(dict(diff=diff, low=diff - half, high=diff + half, p=p, p_holm=holm(p), p_equivalent=holm(equal)))
+    cases = {'undefined': out.p.isna(), 'higher': (out.p_holm < alpha) & (diff > 0), 'lower': out.p_holm < alpha,
+             'equivalent': out.p_equivalent < alpha}
+    return out.assign(verdict=np.select(list(cases.values()), list(cases), 'undecided'), within=out.p_equivalent < alpha)
+
 def judge(
     differences, # name -> (k,) differences from the baseline; NaN: undefined there
     ratio=0., # folds: validation images per training image; independent replicates: 0
     level=.95, # of the family
     margin=.01, # of equivalence; None: none is tested
-)->pd.DataFrame: # a row per name: diff, low, high, p, p_holm, p_equivalent, verdict, within, detectable, g, delta, used
-    "Verdicts on a family of differences; intervals are of the level at which Holm's procedure tests each"
-    names, m = list(differences), len(differences)
-    rows = pd.DataFrame([corrected_t(differences[a], ratio, level) for a in names], index=names)
-    levels, p_holm = holm_levels(rows.p, level), holm(rows.p)
-    adjusted = [corrected_t(differences[a], ratio, l) for a,l in zip(names, levels)]
-    equal = holm([np.nan if margin is None else equivalence(differences[a], margin, ratio) for a in names])
-    out = pd.DataFrame(dict(diff=rows['diff'], low=[r['low'] for r in adjusted], high=[r['high'] for r in adjusted], p=rows.p,
-                            p_holm=p_holm, p_equivalent=equal), index=names)
-    alpha = 1 - level
-    out['verdict'] = np.select([out.p.isna(), (out.p_holm < alpha) & (out['diff'] > 0), out.p_holm < alpha, out.p_equivalent < alpha],
-                               ['undefined', 'higher', 'lower', 'equivalent'], 'undecided')
-    out['within'] = out.p_equivalent < alpha
-    out['detectable'] = [detectable(differences[a], ratio, level, m) for a in names]
-    sizes = [effect_size(differences[a]) for a in names]
-    return out.assign(g=[s['g'] for s in sizes], delta=[s['delta'] for s in sizes], used=rows.used)
+)->pd.DataFrame: # a row per name: the columns of `verdicts_of`, detectable, g, delta, used
+    "Verdicts on a family of paired differences"
+    rows = {}
+    for name,d in differences.items():
+        known = _paired(d)
+        mean, se, used = _spread(known, ratio) if len(known) > 1 else (known.mean() if len(known) else np.nan, np.nan, len(known))
+        rows[name] = dict(diff=mean, se=se, used=used, detectable=detectable(d, ratio, level, len(differences)), **effect_size(d))
+    rows = pd.DataFrame(rows).T.astype(float)
+    out = verdicts_of(rows['diff'], rows.se, (rows.used - 1).clip(lower=1), level, margin)
+    return out.assign(detectable=rows.detectable, g=rows.g, delta=rows.delta, used=rows.used.astype(int))
