@@ -157,7 +157,8 @@ class TableForm:
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.gif', '.bmp', '.webp')
 _FNAMES = ('fname', 'filename', 'filenames', 'file_name', 'file', 'image', 'images', 'image_name', 'img', 'path',
            'image_path', 'image_index', 'image_id', 'name', 'id')
-_LABELS = ('labels', 'label', 'tags', 'tag', 'classes', 'class', 'categories', 'category', 'targets', 'finding_labels')
+_LABELS = ('labels', 'label', 'tags', 'tag', 'classes', 'class', 'categories', 'category', 'targets', 'finding_labels',
+           'findings', 'finding', 'annotations', 'annotation', 'keywords', 'attributes', 'objects', 'species')
 _OTHERS = ('split', 'fold', 'set', 'subset', 'group', 'patient', 'train', 'valid', 'test', 'is_valid', 'is_test',
            'index') # columns of 0 and 1 with such a name are not labels
 
