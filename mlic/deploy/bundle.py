@@ -55,10 +55,11 @@ def _describe(learn, thresholds, recipe, head_args):
         raise MLICError(f"the model is a {type(model).__name__}, not a backbone and a head; save the Learner of "
                         "mlic_learner (one on cached activations shares its head with it)")
     cuts = threshold_vector(thresholds, len(vocab)).tolist()
-    return dict(schema=1, mlic=version('mlic'), vocab=vocab, backbone=_backbone(model.body),
+    info = dict(schema=1, mlic=version('mlic'), vocab=vocab, backbone=_backbone(model.body),
                 head=_head(model.head, head_args), images=describe(learn.dls),
                 thresholds=[t if math.isfinite(t) else str(t) for t in cuts],
                 training=training_facts(learn), recipe=plain_recipe(recipe))
+    return json.loads(json.dumps(info, allow_nan=False)) # plain values: a tuple becomes a list
 
 # %% ../../nbs/deploy/bundle.ipynb #7040fc9f
 FILES = ('bundle.json', 'model.safetensors', 'README.md')
