@@ -14,14 +14,17 @@ from .verdicts import check_level
 
 # %% ../../nbs/compare/ranks.ipynb #8a57adfe
 def friedman(
-    x, # (folds, arms) results; a fold with NaN is left out
+    x, # (rows, variants) results: a row per data set, replicate or fold; a row with NaN is left out
     lower=False, # lower is better
-)->dict: # ranks (arms,): mean over folds, 1 is the best; chi2, p; F, p_F; used (rows), left_out (rows)
-    "Friedman's test that all arms are alike, and Iman and Davenport's less conservative form (Demšar 2006, section 3.2.2)"
+)->dict: # ranks (variants,): mean over rows, 1 is the best; chi2, p; F, p_F; used (rows), left_out (rows)
+    "Friedman's test that all are alike, and Iman and Davenport's less conservative form (Demšar 2006, section 3.2.2)"
     x = np.asarray(x, float)
-    if x.ndim != 2 or x.shape[1] < 3: raise MLICError(f"Friedman's test needs results of shape (folds, arms) with at least three arms, got {x.shape}; for two use corrected_t")
+    if x.ndim != 2 or x.shape[1] < 3:
+        raise MLICError(f"Friedman's test needs results of shape (rows, variants) with at least three variants, got {x.shape}; "
+                        "for two use corrected_t")
     known = ~np.isnan(x).any(1)
-    if known.sum() < 2: raise MLICError(f"Friedman's test needs two folds in which every arm is defined; there are {known.sum()} of {len(x)}")
+    if known.sum() < 2:
+        raise MLICError(f"Friedman's test needs two rows in which every variant is defined; there are {known.sum()} of {len(x)}")
     k, n = x.shape[1], int(known.sum())
     ranks = stats.rankdata(x[known] if lower else -x[known], axis=1)
     res = dict(ranks=ranks.mean(0), used=n, left_out=np.flatnonzero(~known).tolist())
@@ -29,22 +32,23 @@ def friedman(
     chi2, p = stats.friedmanchisquare(*ranks.T)
     rest = n*(k-1) - chi2
     F = (n-1)*chi2/rest if rest > 1e-9 else np.inf
-    least = math.exp((1-n)*math.lgamma(k+1)) # as often do all rows agree by chance
+    least = math.exp((1-n)*math.lgamma(k+1)) # how often all rows agree by chance
     p_F = max(float(stats.f.sf(F, k-1, (k-1)*(n-1))), least)
     return {**res, 'chi2': float(chi2), 'p': float(p), 'F': float(F), 'p_F': p_F}
 
 def critical_difference(
-    arms, # their number k
-    folds, # N: folds, or data sets
-    level=.95,
+    variants:int, # their number k
+    rows:int, # N: data sets, replicates or folds
+    level=.95, # of the family of all pairs
 )->float:
     "Mean ranks that differ by at least this much differ (Nemenyi 1963; Demšar 2006, section 3.2.2)"
     check_level(level)
-    return float(stats.studentized_range.ppf(level, arms, np.inf)/math.sqrt(2)*math.sqrt(arms*(arms+1)/(6*folds)))
+    q = stats.studentized_range.ppf(level, variants, np.inf)/math.sqrt(2)
+    return float(q*math.sqrt(variants*(variants+1)/(6*rows)))
 
 # %% ../../nbs/compare/ranks.ipynb #b3f80429
 def _alike(ranks, cd):
-    "Largest groups of arms, as (first, last) of the sorted ranks, within which no two differ by `cd`"
+    "Largest groups, as (first, last) of the sorted ranks, within which no two differ by `cd`"
     r = np.sort(np.asarray(ranks, float))
     last = [int(np.flatnonzero(r - r[i] < cd)[-1]) for i in range(len(r))]
     return [(i, j) for i,j in enumerate(last) if j > i and (i == 0 or last[i-1] < j)]
@@ -55,7 +59,7 @@ def plot_critical_difference(
     bars=None, # or groups (first, last) of the sorted names to join
     ax=None, # matplotlib axes; None: a new figure
 ): # axes
-    "Arms by mean rank, the best on the left; a bar joins those that are not told apart (Demšar 2006, figure 1)"
+    "Variants by mean rank, the best on the left; a bar joins those without a significant difference (Demšar 2006, figure 1)"
     ranks = pd.Series(ranks, dtype=float).sort_values(kind='stable')
     k, half = len(ranks), -(-len(ranks)//2)
     if bars is None: bars = _alike(ranks, cd)
@@ -65,12 +69,14 @@ def plot_critical_difference(
     for i in range(1, k+1):
         ax.vlines(i, 0, .2, color='k', lw=1)
         ax.text(i, .35, str(i), ha='center', va='bottom')
-    for n,(i,j) in enumerate(bars): ax.hlines(-.4 - .5*n, ranks.iloc[i] - .03, ranks.iloc[j] + .03, color='k', lw=3.5, capstyle='butt')
+    for n,(i,j) in enumerate(bars):
+        ax.hlines(-.4 - .5*n, ranks.iloc[i] - .03, ranks.iloc[j] + .03, color='k', lw=3.5, capstyle='butt')
     for i,(name,r) in enumerate(ranks.items()):
         left = i < half
         y, x = top - .8*(i if left else k-1-i), 1 - .03*k if left else k + .03*k
         ax.plot([r,r,x], [0,y,y], color='.35', lw=.9, solid_joinstyle='miter')
-        ax.text(x, y, f'{name} ({r:.2f}) ' if left else f' {name} ({r:.2f})', ha='right' if left else 'left', va='center')
+        text = f'{name} ({r:.2f})'
+        ax.text(x, y, f'{text} ' if left else f' {text}', ha='right' if left else 'left', va='center')
     if cd is not None:
         ax.plot([1, 1+cd], [1.7]*2, color='k', lw=1, marker='|', ms=8)
         ax.text(1 + cd/2, 1.85, f'CD = {cd:.2f}', ha='center', va='bottom')
@@ -79,17 +85,22 @@ def plot_critical_difference(
     ax.axis('off')
     return ax
 
-# %% ../../nbs/compare/ranks.ipynb #04fa0d32
+# %% ../../nbs/compare/ranks.ipynb #bf5d6fcb
 def few_folds(
-    folds, # their number
-    arms=2, # compared at once
-    level=.95,
-)->dict: # 't', 'sign', 'friedman', 'nemenyi' -> sentence; empty where none of these limits bites
-    "What so few folds cannot say, whatever the numbers"
-    out, alpha = {}, 1 - level
-    if folds < 3: out['t'] = f"{folds} folds are too few for an interval: with one degree of freedom it is {stats.t.ppf((1+level)/2, 1):.0f} standard errors to either side"
-    if (p := 2.**(1-folds)) > alpha: out['sign'] = f"{folds} folds: no test that assumes no distribution (sign, Wilcoxon) can go below p = {p:.3g}; what the t-test says rests on normal differences, and the bootstrap's interval holds at most {1-p:.0%}"
-    if arms < 3: return out
-    if (p := float(math.factorial(arms))**(1-folds)) > alpha: out['friedman'] = f"{folds} folds of {arms} arms: Friedman's test cannot go below p = {p:.3g}"
-    if (cd := critical_difference(arms, folds, level)) > arms-1: out['nemenyi'] = f"{folds} folds of {arms} arms: the critical difference is {cd:.2f} and mean ranks differ by {arms-1} at most, so that no two arms can be told apart by rank"
+    rows:int, # folds or replicates
+    variants=2, # compared at once
+    level=.95, # of the tests
+)->dict: # 't', 'sign', 'friedman', 'nemenyi' -> sentence; empty where none of these limits applies
+    "What so few rows cannot say, whatever the numbers"
+    out, alpha, rest = {}, 1 - check_level(level), f'{rows} rows of {variants} variants'
+    if rows < 3:
+        t = stats.t.ppf((1+level)/2, 1)
+        out['t'] = f'{rows} folds or replicates are too few for an interval: it is {t:.0f} standard errors to either side'
+    if (p := 2.**(1-rows)) > alpha:
+        out['sign'] = f'{rows} rows: no test without an assumed distribution (sign, Wilcoxon) can go below p = {p:.3g}'
+    if variants < 3: return out
+    if (p := math.exp((1-rows)*math.lgamma(variants+1))) > alpha:
+        out['friedman'] = f"{rest}: Friedman's test cannot go below p = {p:.3g}"
+    if (cd := critical_difference(variants, rows, level)) > variants-1:
+        out['nemenyi'] = f'{rest}: the critical difference is {cd:.2f}, and mean ranks differ by {variants-1} at most'
     return out

@@ -36,7 +36,8 @@ def _searched(recipe, store):
     sets, model = sets_of(recipe, 'rate'), model_of(recipe)
     if recipe.lr == 'find':
         learn, *_ = model.learner(sets, recipe.seed, store)
-        with learn.no_bar(), learn.no_logging(): return dict(lr=float(find_lr(learn, seed=recipe.seed)), tried={}, end=False)
+        with learn.no_bar(), learn.no_logging(): found = find_lr(learn, seed=recipe.seed)
+        return dict(lr=float(found), tried={}, end=False)
     tried = {}
     def score(lr):
         value = model.fit(sets, recipe.seed, lr, store).history.df.ap_macro.max()
@@ -44,7 +45,7 @@ def _searched(recipe, store):
     def best():
         known = [lr for lr in tried if tried[lr] is not None]
         if known: return max(known, key=tried.get)
-        raise MLICError(f"{recipe.loss}, {recipe.head}: no learning rate of {', '.join(map(str, tried))} gives a defined mAP")
+        raise MLICError(f"{recipe.loss}, {recipe.head}: no learning rate of {list(tried)} gives a defined mAP")
     for lr in GRID if recipe.lr == 'grid' else recipe.lr: score(lr)
     if recipe.lr == 'grid': # it goes on where the best one is at its end
         for lr in HIGHER:
@@ -64,5 +65,6 @@ def speed_of(
     def measure():
         x = fitted.example()
         batch = torch.cat([x]*-(-64//len(x)))[:64]
-        return dict(ms_image_1=ms_per_image(fitted.model, x[:1]), ms_image_batch=ms_per_image(fitted.model, batch, repeats=3))
+        alone, together = ms_per_image(fitted.model, x[:1]), ms_per_image(fitted.model, batch, repeats=3)
+        return dict(ms_image_1=alone, ms_image_batch=together)
     return once(Path(store)/'speed'/f'{key}.json', measure)

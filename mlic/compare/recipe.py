@@ -91,7 +91,7 @@ class Recipe:
     n:int = 1200 # images; with replicates: training images of each
     size:int = 64 # pixels on a side
     data_args:str = '' # arguments of the data set, as 'lift: 4, noise: 0.2'; a dict is turned into that
-    design:str = 'folds' # 'folds' of one data set, or 'replicates': new training sets and one test set, from a generator
+    design:str = 'folds' # 'folds' of one data set, or 'replicates': training sets and one test set from a generator
     folds:int = 5 # folds of what is not the test set
     by:str = 'stratified' # how folds are drawn: 'random', 'group' or 'stratified'
     test:float|str = .2 # folds: fraction held out as test set, by patient where there are patients; or 'published'
@@ -104,7 +104,7 @@ class Recipe:
     loss:str = 'bce' # short name in `LOSSES`
     train:str = 'all' # 'all': backbone and head; 'head': the head alone, the backbone in eval mode
     cache:bool = False # train the head on stored activations of the backbone, without augmentation
-    lr:float|str|tuple = 'grid' # largest learning rate; 'grid' or a list: the best one on images used for nothing else; 'find'
+    lr:float|str|tuple = 'grid' # largest learning rate; 'grid' or a list: the best one on other images; 'find'
     epochs:int = 6 # passes over the training set
     bs:int = 32 # images in a batch
     tfms:str|None = 'default' # augmentation: 'default' or None; with cache=True always None
@@ -130,7 +130,8 @@ class Recipe:
 
     def _check_choices(self):
         choices = dict(source=DATASETS, head=[*HEADS, *CLASSICAL], loss=LOSSES, design=DESIGNS,
-                       by=('random','group','stratified'), train=('all','head'), tfms=('default', None), track=(None, *TRACKERS))
+                       by=('random','group','stratified'), train=('all','head'), tfms=('default', None),
+                       track=(None, *TRACKERS))
         for field,allowed in choices.items(): check_choice(field, getattr(self, field), allowed)
         if self.arch not in BACKBONES and not timm.is_model(self.arch):
             raise MLICError(f"arch is {self.arch!r}; choose from: {', '.join(BACKBONES)}, or timm.list_models()")
@@ -182,8 +183,8 @@ class Recipe:
         without=(), # fields to leave out
     )->str:
         "The values that determine the result of one fold or replicate, as text"
-        design = {'folds': ['replicates','n_valid','n_test'], 'replicates': ['replicates','folds','by','test']}[self.design]
-        out = {'track', *design, *model_of(self).ignores, *without}
+        other = ['n_valid','n_test'] if self.design == 'folds' else ['folds','by','test']
+        out = {'track', 'replicates', *other, *model_of(self).ignores, *without}
         d = {f: v for f,v in dataclasses.asdict(self).items() if f not in out}
         if 'weights' in d: d['weights'] = weights_key(self.weights)
         return json.dumps(d, sort_keys=True)
@@ -197,8 +198,10 @@ class Recipe:
         versions:dict, # what else the learning rate depends on
     )->str: # 16 hexadecimal digits
         "Names the file of the learning rate: all but what does not matter for it"
-        return sha256(json.dumps([self.content(without=['n_test']), data_key(self), versions], sort_keys=True).encode())[:16]
+        what = [self.content(without=['n_test']), data_key(self), versions]
+        return sha256(json.dumps(what, sort_keys=True).encode())[:16]
 
 def _read_json(text):
     try: return json.loads(text)
-    except (ValueError, RecursionError) as e: raise MLICError(f"this is not JSON: {' '.join(str(e).split())[:200]}") from None
+    except (ValueError, RecursionError) as e:
+        raise MLICError(f"this is not JSON: {' '.join(str(e).split())[:200]}") from None

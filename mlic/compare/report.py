@@ -9,7 +9,6 @@ __all__ = ['FACTS', 'RISE', 'WEIGHTED', 'Results']
 import itertools, warnings
 import numpy as np, pandas as pd
 from functools import partial
-from scipy import stats
 from ..bootstrap import resamples
 from .pictures import Pictures
 from .ranks import few_folds
@@ -103,7 +102,8 @@ class Results(Pictures):
             if facts['rate'].get('end'): caution.append(f"its learning rate {facts['lr']:g} is at the end of the grid")
             epochs = min(len(r.history) for r in results)
             last = max(1, epochs//5)
-            gains = [r.history.ap_macro.iloc[-1] - r.history.ap_macro.iloc[-1-last] for r in results] if epochs > 1 else [0.]
+            curves = [r.history.ap_macro.to_numpy() for r in results]
+            gains = [c[-1] - c[-1-last] for c in curves] if epochs > 1 else [0.]
             if np.mean(gains) > RISE:
                 caution.append(f'its validation mAP still rises at the last epoch (by {np.mean(gains):.3f} in {last})')
             rows[variant] = dict(lr=facts['lr'], tried=facts['rate'].get('tried', {}), caution=caution)
@@ -205,8 +205,9 @@ class Results(Pictures):
         name = METRIC_NAMES.get(metric, metric)
         said = [f"{name} ({where}) against {first} ({mean:.3f}, {len(self)} {self.unit}s{few}): {'; '.join(parts)}"]
         rates = self.rates()
-        if rates.lr.nunique() > 1: said.append('Learning rates: ' + ', '.join(f'{v} {lr:g}' for v,lr in rates.lr.dropna().items()))
-        if (rates.caution != '').any(): said.append('Caution: ' + '; '.join(f'{v}: {c}' for v,c in rates.caution.items() if c))
+        chosen, cautions = rates.lr.dropna(), rates.caution[rates.caution != '']
+        if chosen.nunique() > 1: said.append('Learning rates: ' + ', '.join(f'{v} {lr:g}' for v,lr in chosen.items()))
+        if len(cautions): said.append('Caution: ' + '; '.join(f'{v}: {c}' for v,c in cautions.items()))
         return '. '.join(said) + '.'
 
     def power(self,
@@ -229,7 +230,7 @@ class Results(Pictures):
         n=200, # bootstrap samples
         seed=0, # of the draws
     )->pd.DataFrame: # a row per other variant: diff, se_replicates, se_crossed, low, high, verdict, verdict_crossed
-        "The verdicts with the variation of the test images in the interval: replicates and images (or groups) are resampled"
+        "The verdicts with the variation of the test images in the interval: both replicates and images are resampled"
         check_choice('metric', metric, list(WEIGHTED))
         first, d = self.baseline(baseline), self.against(baseline, metric, on='test', level=level, margin=margin)
         drawn = np.random.default_rng(seed).multinomial(len(self), np.full(len(self), 1/len(self)), n)/len(self)
@@ -240,8 +241,9 @@ class Results(Pictures):
         se = pd.Series({v: np.std(means[v] - means[first], ddof=1) for v in d.index})
         k, values = len(self), self.wide(metric, on='test')[0]
         crossed = verdicts_of(d['diff'], se, k-1, level, margin)
-        return pd.DataFrame(dict(diff=d['diff'], se_replicates=values.sub(values[first], axis=0).std()[d.index]/np.sqrt(k),
-                                 se_crossed=se, low=crossed.low, high=crossed.high, verdict=d.verdict,
+        spread = values.sub(values[first], axis=0).std()[d.index]
+        return pd.DataFrame(dict(diff=d['diff'], se_replicates=spread/np.sqrt(k), se_crossed=se, low=crossed.low,
+                                 high=crossed.high, verdict=d.verdict,
                                  verdict_crossed=crossed.verdict)).rename_axis('variant')
 
     def per_label(self,

@@ -50,8 +50,8 @@ def _computed(recipe, number, store, identity):
     shape = [recipe.source, recipe.size, recipe.arch, recipe.head, recipe.head_args]
     own = {k: v for k,v in dataclasses.asdict(recipe).items() if k != 'track'}
     sizes = {f'n_{k}': len(part.rows) if part else 0 for k,part in sets._asdict().items()}
-    facts = dict(recipe=own, unit=recipe.unit, number=number, lr=rate['lr'], rate=rate, test=test, **fitted.cost, **sizes,
-                 vocab=fitted.labels(sets.valid).vocab, best_epoch=int(history.best['epoch']), peak_mb=history.peak_mb,
+    facts = dict(recipe=own, unit=recipe.unit, number=number, lr=rate['lr'], rate=rate, test=test,
+                 **sizes, **fitted.cost, vocab=fitted.labels(sets.valid).vocab, best_epoch=int(history.best['epoch']), peak_mb=history.peak_mb,
                  time_to_best=history.time_to_best, **speed_of(fitted, sha256(str(shape).encode())[:16], store),
                  parameters=sum(p.numel() for p in fitted.model.parameters()), **identity, **_machine())
     best, last = history.best, history.last
@@ -60,8 +60,9 @@ def _computed(recipe, number, store, identity):
 
 def _machine():
     gpu = torch.cuda.is_available()
-    return dict(python=platform.python_version(), machine=f'{platform.system()} {platform.machine()}, {os.cpu_count()} cores',
-                device=torch.cuda.get_device_name() if gpu else 'cpu', threads=torch.get_num_threads())
+    name = f'{platform.system()} {platform.machine()}, {os.cpu_count()} cores'
+    device = torch.cuda.get_device_name() if gpu else 'cpu'
+    return dict(python=platform.python_version(), machine=name, device=device, threads=torch.get_num_threads())
 
 # %% ../../nbs/compare/run.ipynb #e1a0950c
 def _folder(recipe, number, store): return Path(store)/recipe.key/f'{recipe.unit}{number}'
@@ -224,8 +225,8 @@ def _refuse_threads():
     if client is None: return
     most = max(client.nthreads().values(), default=1)
     if most > 1:
-        raise MLICError(f"workers of this Dask cluster have {most} threads each, which share random numbers; start them "
-                        "by `dask worker --nthreads 1 --nworkers N`, or Client(n_workers=N, threads_per_worker=1)")
+        raise MLICError(f"workers of this Dask cluster have {most} threads each, which share random numbers; start them by "
+                        "`dask worker --nthreads 1 --nworkers N`, or Client(n_workers=N, threads_per_worker=1)")
 
 # %% ../../nbs/compare/run.ipynb #8190f9f8
 def train(

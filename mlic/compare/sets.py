@@ -17,6 +17,7 @@ import mlic.data
 from .memory import code_of, kept
 from ..core import MLICError
 from ..store import sha256
+import mlic.data.datafile # registers 'file'
 import mlic.data.readers # registers the published data sets
 from ..data.sources import DATASETS, Source
 from ..data.splits import Split, group_split, kfold, published_split, random_split
@@ -138,7 +139,8 @@ def source_key(
     "Which data a source holds: its fingerprint, or the arguments and the code of its generator, which make it"
     n, seed = recipe.n if n is None else n, recipe.seed if seed is None else seed
     what = recipe.source, n, recipe.size, seed, recipe.data_args
-    if not generates(recipe.source): return kept(('fingerprint', what), lambda: source_of(recipe, n, seed).fingerprint()[:16])
+    if not generates(recipe.source):
+        return kept(('fingerprint', what), lambda: source_of(recipe, n, seed).fingerprint()[:16])
     code = code_of(Path(mlic.data.__file__).parent) + _code(DATASETS[recipe.source])
     return sha256(json.dumps([code, *what]).encode())[:16]
 

@@ -11,12 +11,12 @@ import numpy as np, pandas as pd
 from ..core import check_choice
 
 # %% ../../nbs/compare/tables.ipynb #43669c24
-METRIC_NAMES = dict(f1_macro='macro F1', f1_micro='micro F1', f1_examples='example-based F1', ap_examples='example-based AP',
-                    ap_macro='mAP', roc_auc_macro='macro AUC', f1_macro_tuned='macro F1, thresholds from validation',
+METRIC_NAMES = dict(f1_macro='macro F1', f1_micro='micro F1', f1_examples='example-based F1',
+                    ap_examples='example-based AP', ap_macro='mAP', roc_auc_macro='macro AUC', f1_macro_tuned='macro F1, thresholds from validation',
                     f1_micro_tuned='micro F1, thresholds from validation') # column -> how a text calls it
 SIX = list(METRIC_NAMES)[:6] # the metrics of the protocol
 NEITHER = 'lr', 'epoch', 'n_train', 'n_valid', 'n_test' # columns of which neither more nor less is better
-LESS = 'time_to_best', 'ms_image_1', 'ms_image_batch', 'parameters', 'peak_mb' # less is better, as of losses and seconds
+LESS = 'time_to_best', 'ms_image_1', 'ms_image_batch', 'parameters', 'peak_mb' # less is better
 
 def direction(
     column:str, # of `Results.to_frame`
