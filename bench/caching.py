@@ -164,7 +164,7 @@ def fill(folder, limit_mb):
     store, g = ActivationStore(folder, 4 * limit_mb * 2**20 // 2048), np.random.default_rng(0)
     x, y = g.random((store.shard, 512), np.float32), (g.random((store.shard, 14)) < 0.1).astype(np.float32)
     for s in range(store.shards):
-        n = len(store.range(s))
+        n = len(store.items(s))
         store.write(s, [x[:n], y[:n]])
     os.sync()  # pages that wait to be written cannot be dropped from memory
 
@@ -210,7 +210,7 @@ def larger_than_memory(folder, limit_mb):
 
     def drop():
         store._maps.clear()
-        for f in Path(folder).glob('*.npy'):
+        for f in Path(folder).rglob('*.npy'):
             with open(f) as o:
                 os.posix_fadvise(o.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
