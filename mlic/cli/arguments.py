@@ -75,7 +75,7 @@ def data_options(
     p:argparse.ArgumentParser, # of a command
 ):
     "Add the arguments that name a data set"
-    p.add_argument('data', type=path, help='table with a row per image, or folder with a folder per label')
+    p.add_argument('data', type=path, help='table, dataset file (data.yaml), or folder with a folder per label')
     for name,text in TABLE.items(): p.add_argument('--' + name.replace('_', '-'), help=text)
 
 def source_of_args(
@@ -83,8 +83,10 @@ def source_of_args(
 ): # Source
     "The `Source` that the arguments of `data_options` name"
     from mlic.core import MLICError
+    from mlic.data.datafile import read_dataset
     from mlic.data.sources import folders, from_csv
     given = {k: getattr(a, k) for k in TABLE if getattr(a, k) is not None}
-    if not Path(a.data).is_dir(): return from_csv(a.data, **given)
-    if given: raise MLICError(f"{a.data} is a folder; --{next(iter(given)).replace('_', '-')} is for tables")
-    return folders(a.data)
+    described = Path(a.data).suffix in (".yaml", ".yml")
+    if not described and not Path(a.data).is_dir(): return from_csv(a.data, **given)
+    if given: raise MLICError(f"{a.data} is not a table; --{next(iter(given)).replace('_', '-')} is for tables")
+    return read_dataset(a.data) if described else folders(a.data)

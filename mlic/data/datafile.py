@@ -12,7 +12,7 @@ from fastcore.meta import delegates
 from pathlib import Path
 from ..core import MLICError, check_choice
 from .annotations import from_coco, from_voc
-from .sources import Source, folders, from_csv
+from .sources import DATASETS, Source, folders, from_csv
 from .tables import FORMS, guess_form, read_csv, read_text
 from ..store import atomic
 
@@ -64,6 +64,14 @@ def read_dataset(
     elif kind == 'voc': src = from_voc(table, root, on_error)
     else: src = from_csv(table, root, on_error=on_error, **{k: d[k] for k in _TABLE if k in d})
     return replace(src, name=d.get('name', file.stem))
+
+def _file(
+    recipe, # whose fields do not matter: all images of the file are taken
+    path:str, # of the dataset file
+)->Source:
+    return read_dataset(path)
+
+DATASETS['file'] = _file
 
 def _relative(path, here):
     "`path` relative to the folder `here`, where both are on one drive"

@@ -7,9 +7,8 @@ __all__ = ['XRAY_VOCAB', 'PLANET_VOCAB', 'VOC_VOCAB', 'chest_xray14', 'planet', 
            'wider_attribute']
 
 # %% ../../nbs/data/readers.ipynb #59d106fe
-import os
+import inspect, os
 import numpy as np, pandas as pd
-from functools import partial
 from pathlib import Path
 from ..core import MLICError, check_choice, settings
 from .annotations import coco_rows, json_entries, json_lists, voc_objects
@@ -243,16 +242,20 @@ def wider_attribute(
     return make_source('wider_attribute', root, items, vocab, on_error, root, must_occur=False)
 
 # %% ../../nbs/data/readers.ipynb #2827596e
-def _published(reader, recipe, name):
-    "The set in MLIC_DATA/<name>; its first `recipe.n` images where it has more"
-    root = settings.data and settings.data/name
-    if root is None or not root.is_dir():
-        raise MLICError(f"data set {name!r} is read from MLIC_DATA/{name}; "
-                        f"set MLIC_DATA to the folder that holds {name}/")
-    src = reader(root, on_error='skip')
-    return src[:recipe.n]
+def _published(name, reader, **fixed):
+    "A function of a recipe: the set in MLIC_DATA/<name>, its first `recipe.n` images where it has more"
+    def read(recipe, **args):
+        root = settings.data and settings.data/name
+        if root is None or not root.is_dir():
+            raise MLICError(f"data set {name!r} is read from MLIC_DATA/{name}; "
+                            f"set MLIC_DATA to the folder that holds {name}/")
+        return reader(root, on_error='skip', **fixed, **args)[:recipe.n]
+    own = [p.replace(kind=p.KEYWORD_ONLY) for p in inspect.signature(reader).parameters.values()
+           if p.name not in ('root', 'on_error', *fixed)]
+    recipe = inspect.Parameter('recipe', inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    read.__signature__ = inspect.Signature([recipe, *own])
+    DATASETS[name] = read
 
-for _name,_reader in dict(chest_xray14=chest_xray14, planet=planet, chexpert=chexpert, coco2014=coco,
-                          coco2017=partial(coco, year=2017), voc2007=voc, voc2012=partial(voc, year=2012),
-                          nus_wide=nus_wide, wider_attribute=wider_attribute).items():
-    DATASETS[_name] = partial(_published, _reader, name=_name)
+for _reader in (chest_xray14, planet, chexpert, nus_wide, wider_attribute): _published(_reader.__name__, _reader)
+for _year in (2014, 2017): _published(f'coco{_year}', coco, year=_year)
+for _year in (2007, 2012): _published(f'voc{_year}', voc, year=_year)
