@@ -139,7 +139,7 @@ def _whole_source(src, split, peak):
             if not n: yield 'label', -1, '', f'{l!r} has no image {where}'
 
 def scan(
-    src:Source,
+    src:Source, # whose images are decoded
     split:Split|None=None, # to find groups and pictures that are in two sets, and labels without a training image
     tiny=16, # pixels on the shorter side below which an image is too small to be one
     n_jobs=-1, # threads; -1: all cores
@@ -229,7 +229,7 @@ def _missing_copies(src, path, record, n_jobs):
     return todo
 
 def resize_images(
-    src:Source,
+    src:Source, # whose images are copied
     size:int, # pixels on the shorter side; a fifth more than training needs leaves room to crop and zoom
     path=None, # new folder for the copies, or one of an earlier call; None: one below MLIC_CACHE
     n_jobs=-1, # threads; -1: all cores
