@@ -38,11 +38,14 @@ def _plain(x):
     return x if isinstance(x, (str, int, type(None))) else str(x)
 
 # %% ../../nbs/cli/index.ipynb #5b1e6c14
+def _say(error): # one line on stderr
+    print('mlic: ' + ' '.join(str(error).split()), file=sys.stderr)
+
 @contextlib.contextmanager
 def _aside():
     "What is printed goes to stderr; warnings of mlic are one line each, others are not shown"
     import warnings
-    def show(message, *args, **kwargs): print(f'mlic: {message}', file=sys.stderr)
+    def show(message, *args, **kwargs): _say(message)
     os.environ.setdefault('PYTHONWARNINGS', 'ignore::FutureWarning,ignore::DeprecationWarning') # of worker processes
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -61,15 +64,13 @@ def _run(args):
     return status
 
 # %% ../../nbs/cli/index.ipynb #b1a7c00e
-def _say(error): # one line on stderr
-    print('mlic: ' + ' '.join(str(error).split()), file=sys.stderr)
-
 def _excuse(e):
     "What to say of an error that is not an `MLICError`, and the exit status"
     kind = type(e).__name__
     if isinstance(e, ModuleNotFoundError): return f'{e}; install it, or check --import', 1
     if isinstance(e, MemoryError): return 'not enough memory; choose smaller images, batches or fewer processes', 1
-    if isinstance(e, OSError): return f"{e.filename or ''}: {e.strerror or e}; check the path and its permissions", 1
+    if isinstance(e, OSError):
+        return f"{e.filename or ''}: {e.strerror or e}; check the path and its permissions", 1
     if kind == 'TerminatedWorkerError': return 'a process was killed, probably for memory; choose fewer --jobs', 1
     return f'a fault in mlic ({kind}: {str(e)[:300]}); --debug shows where', 70
 
