@@ -115,7 +115,7 @@ class AsymmetricLoss(ElementLoss):
 # %% ../../nbs/losses/elementwise.ipynb #c2e1e011
 @LOSSES.register('hill')
 class HillLoss(ElementLoss):
-    "Negatives cost $(\\lambda-p)p^2$, which falls again for those most likely to be missing positives (Zhang 2021, Hill)"
+    "Negatives cost $(\\lambda-p)p^2$, whose slope falls for those that may be missing positives (Zhang 2021, Hill)"
     def __init__(self,
         lam=1.5, # lambda: the loss of a negative is largest at p = 2/3 lambda, its gradient vanishes there
         margin=1., # a positive's logit is lowered by this
@@ -126,7 +126,8 @@ class HillLoss(ElementLoss):
         self.lam, self.margin, self.gamma = lam, margin, gamma
     def terms(self, s, y, known):
         p = torch.sigmoid(s)
-        return torch.where(y == 1, _focal(s - self.margin, torch.ones_like(y), self.gamma, 0.), (self.lam - p)*p**2)
+        pos = _focal(s - self.margin, torch.ones_like(y), self.gamma, 0.)
+        return torch.where(y == 1, pos, (self.lam - p)*p**2)
 
 # %% ../../nbs/losses/elementwise.ipynb #c2e1e016
 @LOSSES.register('poly')

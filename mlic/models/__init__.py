@@ -9,4 +9,4 @@ __all__ = ['BACKBONES', 'Body', 'Stage', 'backbone', 'HEADS', 'Head', 'MLICModel
 from .backbones import BACKBONES, Body, Stage, backbone
 from .heads import HEADS, Head, MLICModel
 import mlic.models.spatial_heads # registers its heads
-_all_ = ['BACKBONES', 'Body', 'Stage', 'backbone', 'HEADS', 'Head', 'MLICModel']
+_all_ = [BACKBONES, Body, Stage, backbone, HEADS, Head, MLICModel]

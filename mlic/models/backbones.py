@@ -134,7 +134,8 @@ def _random(name, make, pool, size):
 def _preprocessing(cfg, size):
     "What timm says of the weights"
     c = resolve_data_config(pretrained_cfg=cfg)
-    return Preprocessing(tuple(c['mean']), tuple(c['std']), size or c['input_size'][1], c['interpolation'], c['crop_pct'])
+    size = size or c['input_size'][1]
+    return Preprocessing(tuple(c['mean']), tuple(c['std']), size, c['interpolation'], c['crop_pct'])
 
 def _download(name, arch, net, make, in_chans):
     "timm's weights"
@@ -258,7 +259,8 @@ def _load(net, arch, path, in_chans):
     found, unknown, unused = _matched(net, arch, _bare(_without_head(read_weights(path))))
     _adapt(net, arch, found, in_chans)
     missing = [k for k in want if k not in found and not k.endswith('num_batches_tracked')]
-    shape = [f'{k} {tuple(v.shape)} instead of {tuple(want[k].shape)}' for k,v in found.items() if v.shape != want[k].shape]
+    shape = [f'{k} {tuple(v.shape)} instead of {tuple(want[k].shape)}'
+             for k,v in found.items() if v.shape != want[k].shape]
     wrong = {'missing': missing, 'unknown': unknown, 'of another shape': shape}
     if any(wrong.values()):
         lists = '; '.join(f'{len(names)} {what}: {_few(names)}' for what,names in wrong.items() if names)

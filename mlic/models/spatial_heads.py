@@ -90,7 +90,7 @@ class CSRAHead(Head):
     ):
         super().__init__()
         if not temperatures or min(temperatures) < 0:
-            raise MLICError(f"temperatures is {temperatures}; give at least one, each 0 or more (math.inf: the maximum)")
+            raise MLICError(f"temperatures is {temperatures}; give at least one, each 0 or more (math.inf: maximum)")
         self.lam, self.temperatures = lam, tuple(float(t) for t in temperatures)
         self.linears = nn.ModuleList(nn.Linear(stages[-1].channels, n_labels) for _ in self.temperatures)
     def forward(self, x):
@@ -151,7 +151,7 @@ class MLDecoderHead(Head):
 # %% ../../nbs/models/spatial_heads.ipynb #c8249fe8
 @HEADS.register('srn')
 class SRNHead(Head):
-    "Attention and confidence maps of each label, and convolutions over all labels that model their relations (Zhu 2017)"
+    "Attention and confidence maps of each label, and convolutions over all labels for their relations (Zhu 2017)"
     label_path = ('linear', 'attend.4', 'confidence', 'relation')
     def __init__(self,
         stages, # the backbone's stages
