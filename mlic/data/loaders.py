@@ -23,7 +23,7 @@ from PIL import Image
 from ..core import MLICError, check_choice, encode
 from .images import image_mode, open_image
 from .sources import Source
-from .splits import Split
+from .splits import Split, row_numbers
 
 # %% ../../nbs/data/loaders.ipynb #58da44f1
 class Item(NamedTuple):
@@ -34,12 +34,12 @@ class Item(NamedTuple):
 
 def items_of(
     src:Source, # images and labels
-    rows=None, # (n,) row numbers; None: all
+    rows=None, # (n,) row numbers, or mask of N; None: all
 )->list: # of Item
     "Images with their labels, for `dls.test_dl(items, with_labels=True)`"
-    unknown = src.items.get('unknown')
+    unknown, N = src.items.get('unknown'), len(src.items)
     return [Item(src.path(i), src.items.labels.iloc[i], None if unknown is None else unknown.iloc[i])
-            for i in (range(len(src)) if rows is None else rows)]
+            for i in (range(N) if rows is None else row_numbers(rows, N))]
 
 # %% ../../nbs/data/loaders.ipynb #02908b21
 class PILBands(PILBase):
@@ -110,13 +110,14 @@ def dataloaders(
 )->DataLoaders: # of the training and validation set; x (bs,C,size,size) float, y (bs,K) float of 0, 1 and -1 (unknown)
     "fastai DataLoaders of the training and the validation set; test images come in by `test_dl`"
     check_choice('resize', resize, ('squish','pad','crop'))
-    for name,rows in zip(Split._fields[:2], split):
+    train, valid = (row_numbers(r, len(src.items), name) for name,r in zip(Split._fields, split[:2]))
+    for name,rows in zip(Split._fields, (train, valid)):
         if not len(rows): raise MLICError(f"the {name} set is empty; training needs training and validation images")
-    mode, rows = image_mode(src.path(0)), np.concatenate(split[:2])
+    mode, rows = image_mode(src.path(0)), np.concatenate([train, valid])
     block = DataBlock(
         blocks=(TransformBlock(type_tfms=OpenImage(image_classes[mode], white), batch_tfms=IntToFloatTensor),
                 TransformBlock(type_tfms=EncodedMultiCategorize(src.vocab))),
-        get_x=ItemPath(), get_y=ItemTargets(src.vocab), splitter=IndexSplitter(range(len(split[0]), len(rows))),
+        get_x=ItemPath(), get_y=ItemTargets(src.vocab), splitter=IndexSplitter(range(len(train), len(rows))),
         item_tfms=[*(item_tfms or []), CentreResize(size, resize)],
         batch_tfms=[*_batch_tfms(tfms), Normalize.from_stats(*_stats[mode])])
     dls = block.dataloaders(items_of(src, rows), bs=bs, num_workers=num_workers, device=device, pin_memory=pin_memory)
