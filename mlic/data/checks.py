@@ -48,11 +48,12 @@ def complete_names(
     fnames, # N file names
     root, # folder that they are relative to
 )->list: # N file names, relative to `root`
-    "Absolute names below `root` made relative; names without an ending (`1` for `1.jpg`) completed where one file fits"
+    "Names as the files are called: relative to `root`, with `/` and without blanks around, `1` for `1.jpg` completed"
     root, folders, out = Path(os.path.abspath(root)), {}, []
     for f in fnames:
         if isinstance(f, str) and os.path.isabs(f) and Path(os.path.normpath(f)).is_relative_to(root):
             f = Path(os.path.normpath(f)).relative_to(root).as_posix()
+        if isinstance(f, str) and (plain := f.strip().replace('\\', '/')) != f and not os.path.isfile(root/f): f = plain
         if isinstance(f, str) and f and not name_problem(f) and not f.lower().endswith(IMAGE_SUFFIXES):
             folder, name = os.path.split(f)
             if folder not in folders: folders[folder] = _files(root/folder)
@@ -71,7 +72,7 @@ def missing_hint(
     root, name = Path(root), os.path.basename(fname)
     near = _files((root/fname).parent).get(os.path.splitext(name)[0].lower(), [])
     if near: return f"the folder has {sorted(near)[0]}"
-    try: below = [d for d in (*sorted(root.iterdir()), *sorted(root.parent.iterdir())) if d.is_dir()][:200]
+    try: below = [d for d in (root.parent, *sorted(root.iterdir()), *sorted(root.parent.iterdir())) if d.is_dir()][:200]
     except OSError: below = []
     for d in below:
         if (d/fname).is_file(): return f"it is in {d}: give root={str(d)!r}"

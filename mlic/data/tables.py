@@ -209,6 +209,8 @@ def guess_form(
     one = None if several else label_col
     for arg,c in dict(fname_col=fname_col, label_col=one, group_col=group_col, split_col=split_col).items():
         if c is not None and c not in df: raise _no_column(where, arg, c, df)
+    odd = [c for c in df.columns if str(c).lower().endswith(IMAGE_SUFFIXES)]
+    if odd: raise MLICError(f"{where}: the first line must name the columns, but it holds the image {odd[0]!r}")
     if fname_col is None: fname_col = _guess_fname_col(df, where)
     if fname_col is None: raise _no_column(where, 'fname_col', 'fname', df)
     taken = (fname_col, group_col, split_col)
@@ -221,7 +223,8 @@ def guess_form(
     else: cols = [c for c in ([label_col] if label_col is not None else rest) if _is_marks(df[c])]
     if label_col is None and form != 'columns':
         label_col = _first(_LABELS, df, (*taken, *cols))
-        cols = [] if label_col is not None else [c for c in cols if _plain(c) not in _OTHERS]
+        cols = [c for c in cols if _plain(c) not in _OTHERS and not _plain(c).startswith('unnamed:')]
+        if label_col is not None: cols = []
         if label_col is None and not cols:
             if len(rest) != 1: raise _no_column(where, 'label_col', 'labels', df)
             label_col = rest[0]
