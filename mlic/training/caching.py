@@ -234,7 +234,7 @@ def _learner_on(store, learn, rows):
 
 # %% ../../nbs/training/caching.ipynb #6368b85f
 def shuffle_block(
-    store:ActivationStore,
+    store:ActivationStore, # the store to read
     memory:int=None, # bytes that may be used; None: what this machine or container has
 ): # number of shards; None: all
     "How many shards to shuffle together: all of a store that fits in half the memory, else as many as fit in an eighth"

@@ -16,6 +16,7 @@ from ..models.spatial_heads import SRNHead
 # %% ../../nbs/training/callbacks.ipynb #a02cec7b
 class FrozenBody(Callback):
     "Train the head alone: the backbone has no gradient and stays in eval mode, so that its batch norm does not move"
+    def __init__(self): pass
     def before_fit(self):
         body = get_model(self.learn.model).body # several GPUs wrap the model
         self.had = [p for p in body.parameters() if p.requires_grad]
@@ -67,6 +68,7 @@ class EMA(Callback):
 class AuxLoss(Callback):
     "Splits what a head returns in training mode, (logits, aux), and adds its auxiliary losses to the main loss"
     order = -5 # before every callback that reads the predictions or the loss
+    def __init__(self): pass
     def after_pred(self): self.learn.pred, self.aux = split_aux(self.pred)
     def after_loss(self):
         aux, self.aux = self.aux, ()

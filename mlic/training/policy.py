@@ -40,6 +40,7 @@ class Precision(MixedPrecision):
 class Compile(Callback):
     "The network compiled by torch for the time of the training"
     order = -1 # before callbacks that copy the model
+    def __init__(self): pass
     def before_fit(self): self.model.compile()
     def after_fit(self): self.model._compiled_call_impl = None # what `compile` sets; torch has no inverse of it
 
@@ -101,7 +102,7 @@ def half_way(
     return float(lrs[above[-1] + 1 if len(above) else 0])
 
 def find_lr(
-    learn:Learner,
+    learn:Learner, # Learner to search for
     seed:int=0, # of batches and dropout during the search
     num_it:int=60, # batches, with rates from 1e-7 to 10
     cbs=(), # further callbacks during the search
@@ -138,9 +139,9 @@ def _cosines(pct, start, middle, end):
 
 # %% ../../nbs/training/policy.ipynb #4102b8de
 def fit_policy(
-    learn:Learner,
-    epochs:int,
-    policy:Policy=Policy(),
+    learn:Learner, # Learner to train
+    epochs:int, # passes over the training images
+    policy:Policy=Policy(), # schedule, rate and what goes around the loop
     *,
     lr:float|str=None, # in place of the policy's
     seed:int=None, # seeds batches, augmentation and dropout; None: no seed
