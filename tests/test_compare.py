@@ -5,9 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,7 +18,7 @@ from mlic.core import MLICError
 from mlic.data.sources import from_csv
 from mlic.data.synth import digit_scenes
 from mlic.losses import LOSSES, BCELoss
-from mlic.store import Damaged, seal
+from mlic.store import Damaged
 
 HEAD = Recipe(source='digit_scenes', design='replicates', replicates=3, n=60, n_valid=60, n_test=100, size=32,
               arch='test_resnet', train='head', cache=True, epochs=3, bs=16, lr=1e-2)
@@ -55,19 +53,14 @@ def table(tmp_path):
 
 def test_other_labels_give_other_results(table, tmp_path):
     csv, rows = table
-    recipe = Recipe(source='mine', folds=2, size=32, arch='test_resnet', train='head', cache=True, epochs=2, bs=16, lr=1e-2)
+    recipe = Recipe(source='mine', folds=2, size=32, arch='test_resnet', train='head', cache=True, epochs=2, bs=16,
+                    lr=1e-2)
     before = numbers(compare(recipe, tmp_path/'store'))
     rows.assign(labels=np.roll(rows.labels, 7)).to_csv(csv, index=False)
     after = numbers(compare(recipe, tmp_path/'store'))
     assert not np.allclose(before, after)
     rows.to_csv(csv, index=False)
     pd.testing.assert_frame_equal(numbers(compare(recipe, tmp_path/'store')), before, check_exact=True)
-
-
-def stale(folder, **facts):
-    "A stored result as if something else had computed it"
-    r = FoldResult(folder)
-    FoldResult.write(folder, {**r.facts, **facts}, r.history, r.scores)
 
 
 @pytest.mark.parametrize('facts, said', [(dict(code='old'), 'other code'), (dict(data='old'), 'other data'),
@@ -91,7 +84,8 @@ def test_reading_only_computes_nothing(store):
 
 def test_a_store_is_read_without_the_data(store):
     found = Results.from_store(store)
-    pd.testing.assert_frame_equal(numbers(found).sort_index(), numbers(compare(HEAD, store, loss=['bce', 'lsep'])).sort_index())
+    want = numbers(compare(HEAD, store, loss=['bce', 'lsep']))
+    pd.testing.assert_frame_equal(numbers(found).sort_index(), want.sort_index())
 
 
 # Damage
@@ -204,17 +198,18 @@ def test_the_scale_of_a_loss_changes_no_verdict(tmp_path):
 
 # Recipes that a person, or an attacker, writes
 
-ODD = ['n: abc', 'n: 1e9', 'size: "64"', 'arch: 5', 'source: [a]', 'loss: {}', 'n: .nan', 'n: .inf', 'epochs: 1.5', 'folds: 2.7',
-       'test: 1.5', 'test: -0.1', 'test: x', 'data_args: {lift: .nan}', 'data_args: {lift: x: y}', 'seed: -1', 'seed: 1.5', 'seed: x', 'seed: null',
-       'lr: .inf', 'lr: true', 'lr: -1', 'lr: []', 'lr: [0.1, x]', 'weights: 5', 'head: br', 'cache: true', 'cache: 1', 'train: body',
-       'design: replicates\nsource: voc2007', 'head_args: "steps: -1, x"', 'head_args: {steps: {a: 1}}', 'loss_args: {gamma: 2}',
-       'a: &a [1]\nb: *a', 'tfms: &x [*x]', '[', '[1, 2]', 'text', '', '- 1', 'nosuch: 1', '? [a]\n: 1', 'n: 10\nn: 20\n  x', '\x00',
-       'epochs: 1e99', 'bs: 0', 'bs: 1', 'folds: 1', 'n: -5', 'track: nothing', 'by: patient', 'test: published_']
+ODD = ['n: abc', 'size: "64"', 'arch: 5', 'source: [a]', 'loss: {}', 'n: .nan', 'n: .inf', 'n: -5', 'epochs: 1.5',
+       'epochs: 1e99', 'folds: 2.7', 'folds: 1', 'bs: 0', 'bs: 1', 'test: 1.5', 'test: -0.1', 'test: x',
+       'test: published_', 'data_args: {lift: .nan}', 'data_args: {lift: x: y}', 'seed: -1', 'seed: 1.5',
+       'seed: x', 'seed: null', 'lr: .inf', 'lr: true', 'lr: -1', 'lr: []', 'lr: [0.1, x]', 'weights: 5',
+       'head: br', 'cache: true', 'cache: 1', 'train: body', 'track: nothing', 'by: patient',
+       'design: replicates\nsource: voc2007', 'head_args: "steps: -1, x"', 'head_args: {steps: {a: 1}}',
+       'loss_args: {gamma: 2}', 'a: &a [1]\nb: *a', 'tfms: &x [*x]', '[', '[1, 2]', 'text', '', '- 1', 'nosuch: 1',
+       '? [a]\n: 1', 'n: 10\nn: 20\n  x', '\x00']
 
 
 @pytest.mark.parametrize('text', ODD)
 def test_odd_recipes_are_refused_by_name(text):
-    if text in ('n: 1e9', 'lr: [0.1]'): return
     with pytest.raises(MLICError): Recipe.from_yaml(text)
 
 

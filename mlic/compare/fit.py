@@ -94,8 +94,8 @@ class Network:
         dls = DataLoaders(loader(sets.train, bs=min(r.bs, len(sets.train.rows)), shuffle=True, drop_last=True),
                           loader(sets.valid, bs=BATCH))
         dls.vocab = vocab
-        learn = CachedLearner(dls, CachedHead(head), loss_func=self._loss(), metrics=default_metrics(), opt_func=FusedAdam,
-                              splitter=lambda m: [params(m.head)], cbs=[AuxLoss()])
+        learn = CachedLearner(dls, CachedHead(head), loss_func=self._loss(), metrics=default_metrics(),
+                              opt_func=FusedAdam, splitter=lambda m: [params(m.head)], cbs=[AuxLoss()])
         act = getattr(learn.loss_func, 'activation', torch.sigmoid)
         def predict(part):
             batches = loader(part, bs=BATCH)

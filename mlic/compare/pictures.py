@@ -31,14 +31,15 @@ class Pictures:
         return {**res, 'ranks': ranks, 'left_out': wide.index[res['left_out']].tolist()}
 
     def _alike(self, order, metric, at, on, level):
-        "Groups (first, last) of neighbours in `order` of whom no two differ, by the tests of `against` and of all other pairs"
+        "Groups (first, last) of neighbours in `order` of which no two differ significantly"
         first, (wide, ratio) = next(iter(self.variants)), self.wide(metric, at, on)
         p = {frozenset((a, b)): corrected_t(wide[a] - wide[b], ratio)['p'] for a,b in itertools.combinations(wide, 2)}
         families = [[k for k in p if first in k], [k for k in p if first not in k]]
         differ = {k for family in families for k,q in zip(family, holm([p[k] for k in family])) if q < 1-level}
         last = []
         for i in range(len(order)):
-            same = [not any(frozenset((order[j], order[a])) in differ for a in range(i, j)) for j in range(i, len(order))]
+            alike = lambda j: not any(frozenset((order[j], order[a])) in differ for a in range(i, j))
+            same = [alike(j) for j in range(i, len(order))]
             last.append(i + (same + [False]).index(False) - 1)
         return [(i, j) for i,j in enumerate(last) if j > i and (i == 0 or last[i-1] < j)]
 
@@ -71,7 +72,7 @@ class Pictures:
     def curves(self,
         metrics=None, # columns of the history; None: losses and the six metrics
     )->np.ndarray: # of axes
-        "Every metric by epoch, mean over folds or replicates; up to four variants with a band of ± one standard deviation"
+        "Every metric by epoch, mean over folds or replicates; up to four variants with a band of one deviation"
         histories = {str(v): [r.history for r in results] for v,results in self.variants.items()}
         if len(histories) > 4: histories = {v: [sum(h)/len(h)] for v,h in histories.items()}
         kept, plt.rcParams['axes.prop_cycle'] = plt.rcParams['axes.prop_cycle'], LINES

@@ -20,11 +20,12 @@ def friedman(
     "Friedman's test that all are alike, and Iman and Davenport's less conservative form (Demšar 2006, section 3.2.2)"
     x = np.asarray(x, float)
     if x.ndim != 2 or x.shape[1] < 3:
-        raise MLICError(f"Friedman's test needs results of shape (rows, variants) with at least three variants, got {x.shape}; "
-                        "for two use corrected_t")
+        raise MLICError(f"Friedman's test needs results of shape (rows, variants) with at least three variants, "
+                        f"got {x.shape}; for two use corrected_t")
     known = ~np.isnan(x).any(1)
     if known.sum() < 2:
-        raise MLICError(f"Friedman's test needs two rows in which every variant is defined; there are {known.sum()} of {len(x)}")
+        raise MLICError(f"Friedman's test needs two rows in which every variant is defined; "
+                        f"there are {known.sum()} of {len(x)}")
     k, n = x.shape[1], int(known.sum())
     ranks = stats.rankdata(x[known] if lower else -x[known], axis=1)
     res = dict(ranks=ranks.mean(0), used=n, left_out=np.flatnonzero(~known).tolist())
@@ -59,7 +60,7 @@ def plot_critical_difference(
     bars=None, # or groups (first, last) of the sorted names to join
     ax=None, # matplotlib axes; None: a new figure
 ): # axes
-    "Variants by mean rank, the best on the left; a bar joins those without a significant difference (Demšar 2006, figure 1)"
+    "Variants by mean rank, the best on the left; a bar joins those that do not differ significantly (Demšar 2006)"
     ranks = pd.Series(ranks, dtype=float).sort_values(kind='stable')
     k, half = len(ranks), -(-len(ranks)//2)
     if bars is None: bars = _alike(ranks, cd)
@@ -95,7 +96,7 @@ def few_folds(
     out, alpha, rest = {}, 1 - check_level(level), f'{rows} rows of {variants} variants'
     if rows < 3:
         t = stats.t.ppf((1+level)/2, 1)
-        out['t'] = f'{rows} folds or replicates are too few for an interval: it is {t:.0f} standard errors to either side'
+        out['t'] = f'{rows} rows are too few for an interval: it is {t:.0f} standard errors to either side'
     if (p := 2.**(1-rows)) > alpha:
         out['sign'] = f'{rows} rows: no test without an assumed distribution (sign, Wilcoxon) can go below p = {p:.3g}'
     if variants < 3: return out

@@ -18,7 +18,7 @@ from ..training.learner import ms_per_image
 from ..training.policy import find_lr
 
 # %% ../../nbs/compare/rates.ipynb #04158973
-GRID = (3e-4, 1e-3, 3e-3, 1e-2) # learning rates that lr='grid' tries, and those it goes on with from either end
+GRID = (3e-4, 1e-3, 3e-3, 1e-2) # learning rates that lr='grid' tries, and those that extend it at either end
 HIGHER, LOWER = (3e-2, 1e-1, 3e-1), (1e-4, 3e-5, 1e-5)
 
 def rate_of(
@@ -47,7 +47,7 @@ def _searched(recipe, store):
         if known: return max(known, key=tried.get)
         raise MLICError(f"{recipe.loss}, {recipe.head}: no learning rate of {list(tried)} gives a defined mAP")
     for lr in GRID if recipe.lr == 'grid' else recipe.lr: score(lr)
-    if recipe.lr == 'grid': # it goes on where the best one is at its end
+    if recipe.lr == 'grid': # extended while the best one is at its end
         for lr in HIGHER:
             if best() == max(tried): score(lr)
         for lr in LOWER:

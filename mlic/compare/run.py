@@ -51,7 +51,8 @@ def _computed(recipe, number, store, identity):
     own = {k: v for k,v in dataclasses.asdict(recipe).items() if k != 'track'}
     sizes = {f'n_{k}': len(part.rows) if part else 0 for k,part in sets._asdict().items()}
     facts = dict(recipe=own, unit=recipe.unit, number=number, lr=rate['lr'], rate=rate, test=test,
-                 **sizes, **fitted.cost, vocab=fitted.labels(sets.valid).vocab, best_epoch=int(history.best['epoch']), peak_mb=history.peak_mb,
+                 **sizes, **fitted.cost, vocab=fitted.labels(sets.valid).vocab,
+                 best_epoch=int(history.best['epoch']), peak_mb=history.peak_mb,
                  time_to_best=history.time_to_best, **speed_of(fitted, sha256(str(shape).encode())[:16], store),
                  parameters=sum(p.numel() for p in fitted.model.parameters()), **identity, **_machine())
     best, last = history.best, history.last
@@ -225,8 +226,8 @@ def _refuse_threads():
     if client is None: return
     most = max(client.nthreads().values(), default=1)
     if most > 1:
-        raise MLICError(f"workers of this Dask cluster have {most} threads each, which share random numbers; start them by "
-                        "`dask worker --nthreads 1 --nworkers N`, or Client(n_workers=N, threads_per_worker=1)")
+        raise MLICError(f"workers of this Dask cluster have {most} threads each, which share random numbers; "
+                        "start `dask worker --nthreads 1 --nworkers N`, or Client(n_workers=N, threads_per_worker=1)")
 
 # %% ../../nbs/compare/run.ipynb #8190f9f8
 def train(

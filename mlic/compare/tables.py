@@ -7,12 +7,13 @@ __all__ = ['METRIC_NAMES', 'SIX', 'NEITHER', 'LESS', 'direction', 'mean_sd', 'wr
 
 # %% ../../nbs/compare/tables.ipynb #b4da7bb1
 import html, re
-import numpy as np, pandas as pd
+import pandas as pd
 from ..core import check_choice
 
 # %% ../../nbs/compare/tables.ipynb #43669c24
 METRIC_NAMES = dict(f1_macro='macro F1', f1_micro='micro F1', f1_examples='example-based F1',
-                    ap_examples='example-based AP', ap_macro='mAP', roc_auc_macro='macro AUC', f1_macro_tuned='macro F1, thresholds from validation',
+                    ap_examples='example-based AP', ap_macro='mAP', roc_auc_macro='macro AUC',
+                    f1_macro_tuned='macro F1, thresholds from validation',
                     f1_micro_tuned='micro F1, thresholds from validation') # column -> how a text calls it
 SIX = list(METRIC_NAMES)[:6] # the metrics of the protocol
 NEITHER = 'lr', 'epoch', 'n_train', 'n_valid', 'n_test' # columns of which neither more nor less is better
