@@ -33,6 +33,11 @@ def skipped(cell):
     return bool(re.search(rf"^#\|\s*({'|'.join(FLAGS)})\b", ''.join(cell['source']), re.M))
 
 
+def exercise(cell):
+    "Is it a cell to start an exercise from, which only a reader runs"
+    return bool(re.search(r'^#\|\s*eval:\s*false', ''.join(cell['source']), re.M))
+
+
 # ---- executing a notebook -----------------------------------------------------------------------------------
 def execute(path, env, progress=lambda i, n: None, save=False):
     "Run a notebook, without cells marked slow or cuda, in a kernel of its own; `save`: keep the outputs, cleaned"
@@ -43,7 +48,7 @@ def execute(path, env, progress=lambda i, n: None, save=False):
                             extra_arguments=['--IPKernelApp.log_level=ERROR']) # it warns of its TCP ports
     with client.setup_kernel(env={**os.environ, 'PYTHONWARNINGS': QUIET, **env}):
         for i, cell in enumerate(nb.cells):
-            if not skipped(cell): client.execute_cell(cell, i)
+            if not skipped(cell) and not exercise(cell): client.execute_cell(cell, i)
             progress(i + 1, len(nb.cells))
     if save:
         for cell in nb.cells:
