@@ -9,9 +9,9 @@ steady(OMP_NUM_THREADS='1')  # one thread, so that a step's processor time is it
 import timm, torch
 from scipy.stats import binom
 from mlic.models.backbones import Stage, backbone
-from mlic.models.heads import LinearHead, MLICModel, select
+from mlic.models.heads import LinearHead, MLICModel, select, split_aux
 from mlic.losses import BCELoss
-from mlic.models.spatial_heads import HEADS
+from mlic.models import HEADS
 
 QUICK = '--quick' in sys.argv
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -57,8 +57,11 @@ def step(head, maps, y, loss=BCELoss()):
         for m in maps:
             m.grad = None
         head.zero_grad()
-        loss_of = loss(head(select(maps, head.needs)), y)
-        (loss_of + sum(w * loss(z, y) for w, z in head.aux)).backward()
+        logits, aux = split_aux(head(select(maps, head.needs)))
+        total = loss(logits, y)
+        for (w, _), z in zip(head.aux_losses, aux):
+            total = total + w * loss(z, y)
+        total.backward()
 
     return f
 

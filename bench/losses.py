@@ -111,7 +111,7 @@ def table(names=tuple(LOSSES)):
                 (
                     F.binary_cross_entropy_with_logits,
                     BCELoss(),
-                    LOSSES[n]() if n != 'F.bce' else F.binary_cross_entropy_with_logits,
+                    LOSSES[n]().fit(y) if n != 'F.bce' else F.binary_cross_entropy_with_logits,
                 ),
                 s,
                 y,
