@@ -9,8 +9,8 @@ __all__ = ['COMMANDS']
 import argparse
 from functools import partial
 from pathlib import Path
-from .arguments import (data_options, field_value, pair, path, recipe_fields, size_in_bytes, source_of_args,
-                                whole_number)
+from .arguments import (TABLE, data_options, field_value, pair, path, recipe_fields, size_in_bytes,
+                                source_of_args, whole_number)
 
 # %% ../../nbs/cli/commands.ipynb #cb5ba99a
 def _check_options(p):
@@ -33,6 +33,20 @@ def _check(a):
         text.append(repr(found))
         if len(found.problems): text.append(found.problems.to_string(index=False))
     return plain, '\n\n'.join(text), int(bool(plain.get('problems')))
+
+# %% ../../nbs/cli/commands.ipynb #f78235a2
+def _init_options(p):
+    data_options(p)
+    p.add_argument('--out', type=path, default='data.yaml', help='dataset file to write (default: data.yaml)')
+
+def _init(a):
+    from mlic.core import MLICError
+    from mlic.data.datafile import write_dataset
+    given = {k: getattr(a, k) for k in TABLE if getattr(a, k) is not None}
+    per_label = Path(a.data).is_dir() and not any(Path(a.data).glob('*.xml'))
+    if per_label and given: raise MLICError(f"{a.data} is a folder per label; --{next(iter(given))} is for tables")
+    src = write_dataset(a.out, root=a.data) if per_label else write_dataset(a.out, a.data, **given)
+    return dict(file=str(a.out), images=len(src), vocab=src.vocab, form=src.form), f'{src!r}\nwritten to {a.out}', 0
 
 # %% ../../nbs/cli/commands.ipynb #5efcb16e
 def _train_options(p):
@@ -226,6 +240,8 @@ def _synth(a):
 COMMANDS = { # name: function, options, what it does, examples
     'check': (_check, _check_options, 'Describe the labels of a data set and look for bad images',
               ['mlic check labels.csv --root photos', "mlic check Data_Entry_2017.csv --sep '|' --labels-only"]),
+    'init': (_init, _init_options, 'Describe a data set in a file that the other commands and recipes read',
+             ['mlic init labels.csv --root photos', 'mlic init photos_by_label --out data.yaml']),
     'train': (_train, _train_options, 'Train a model on a data set and save it with thresholds',
               ['mlic train labels.csv --root photos --out model',
                'mlic train labels.csv --group-col patient --arch densenet121 --size 224 --out model']),
