@@ -13,6 +13,8 @@ from .bootstrap import *
 from .data.images import *
 from .data.sources import *
 from .data.readers import *
+from .data.annotations import *
+from .data.datafile import *
 from .data.synth import *
 from .data.labels import *
 from .data.splits import *
@@ -21,7 +23,12 @@ from .data.loaders import *
 from .models import *
 from .models.heads import *
 from .models.spatial_heads import *
+from .training.history import *
 from .training.policy import *
+from .training.checkpoint import *
+from .training.mixing import *
+from .training.ensemble import *
+from .training.keys import *
 from .training.learner import *
 from .training.callbacks import *
 from .training.optimizer import *
