@@ -40,7 +40,7 @@ def test_help_is_quick():
     assert time.process_time() - start < 2
 
 
-@pytest.mark.parametrize('command', 'check train predict evaluate app export compare results cache synth'.split())
+@pytest.mark.parametrize('command', 'check init train predict evaluate app export compare results cache synth'.split())
 def test_every_command_has_help_with_an_example(command):
     status, out, _ = run(command, '--help')
     assert status == 0 and f'mlic {command}' in out.split('examples:')[1]
@@ -51,6 +51,17 @@ def test_check(work):
     found = json.loads(out)
     assert status == 0 and found['images'] == 60, err
     assert sum(row['images'] for row in found['labels']) == round(found['stats']['LCard'] * 60)
+
+
+def test_init_writes_a_file_that_the_other_commands_read(work):
+    table = ['tiles/train_v2.csv', '--root', 'tiles/train-jpg']
+    status, out, err = run('init', *table, '--out', 'described.yaml', '--json')
+    assert status == 0 and json.loads(out)['images'] == 60, err
+    asked, told = (json.loads(run('check', *words, '--labels-only', '--json')[1]) for words in (table, ['described.yaml']))
+    assert asked['labels'] == told['labels']
+    status, _, err = run('init', *table, '--out', 'described.yaml')
+    assert status == 1 and 'is there already' in err
+    assert run('init', 'tiles', '--root', 'x')[0] == 1
 
 
 def test_compare_gives_what_the_function_gives(work):
