@@ -90,11 +90,18 @@ def _truth(folder, facts):
     with np.load(io.BytesIO((folder/'truth.npz').read_bytes()), allow_pickle=False) as z: return {**found['truth'], **z}
 
 # %% ../../nbs/data/synth.ipynb #c092d3ce
+def _number(name, v, kind):
+    "`v` as an int or a float; what is not one is refused"
+    try: res = kind(v)
+    except (TypeError, ValueError, OverflowError): res = None
+    if res is None or res != v: raise MLICError(f"{name} is {v!r}; give a {'whole ' if kind is int else ''}number")
+    return res
+
 def _generated(name, root, **args):
     "The source of a generated set, which is made and written first where it is not there"
     generate, layout, read = _kinds[name]
     kinds = {k: p.annotation for k,p in inspect.signature(generate).parameters.items()}
-    args = {k: v if v is None else kinds[k](v) for k,v in args.items()} # lift=4 and lift=4. are one set
+    args = {k: v if v is None else _number(k, v, kinds[k]) for k,v in args.items()} # lift=4 and lift=4. are one set
     facts = {'set': name, **args, 'generator': _version(generate)}
     if root is not None:
         folder = Path(root)
