@@ -57,8 +57,8 @@ def test_init_writes_a_file_that_the_other_commands_read(work):
     table = ['tiles/train_v2.csv', '--root', 'tiles/train-jpg']
     status, out, err = run('init', *table, '--out', 'described.yaml', '--json')
     assert status == 0 and json.loads(out)['images'] == 60, err
-    asked, told = (json.loads(run('check', *words, '--labels-only', '--json')[1]) for words in (table, ['described.yaml']))
-    assert asked['labels'] == told['labels']
+    checks = [run('check', *words, '--labels-only', '--json') for words in (table, ['described.yaml'])]
+    assert json.loads(checks[0][1])['labels'] == json.loads(checks[1][1])['labels']
     status, _, err = run('init', *table, '--out', 'described.yaml')
     assert status == 1 and 'is there already' in err
     assert run('init', 'tiles', '--root', 'x')[0] == 1
