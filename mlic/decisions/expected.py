@@ -34,10 +34,12 @@ def _expected(p, q, empty):
     # s[i]: mean over the labels after the first m of 1/(i + q * how many are true), for i from m on
     s = np.repeat(1/np.maximum(np.arange(K*(1+q) + 1), 1)[:,None], N, 1)
     for m in range(K, 0, -1):
-        a = np.arange(1, m+1)
-        E[m] = (1 + q)*(head[m][1:]*a[:,None]*s[m + q*a]).sum(0)
+        E[m] = (1 + q)*np.einsum('an,an,a->n', head[m][1:], s[m+q:m+q*m+1:q], np.arange(1, m+1))
         k = m - 1
-        s[:k*(1+q) + 1] = p[:,k]*s[q:k*(1+q) + 1 + q] + (1 - p[:,k])*s[:k*(1+q) + 1]
+        end = k*(1+q) + 1 # what the steps that follow read
+        step = s[q:end+q] - s[:end]
+        step *= p[:,k]
+        s[:end] += step
     return E.T
 
 def expected_fbeta_sets(
