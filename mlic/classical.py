@@ -4,14 +4,13 @@
 
 # %% auto #0
 __all__ = ['CLASSICAL', 'default_base', 'BinaryRelevance', 'ClassifierChain', 'EnsembleClassifierChains', 'LabelPowerset',
-           'RAkEL', 'StackedBR', 'MLkNN', 'features']
+           'RAkEL', 'StackedBR', 'MLkNN']
 
 # %% ../nbs/classical.ipynb #261abecf
 import math, warnings
-import numpy as np, scipy.sparse as sp, torch
+import numpy as np, scipy.sparse as sp
 from itertools import combinations
 from joblib import delayed
-from pathlib import Path
 from sklearn import multioutput
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.dummy import DummyClassifier
@@ -23,13 +22,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
-from fastai.learner import Learner
-from torch import Tensor, nn
 from .core import MLICError, Registry, check_choice, parallel, progress
 from .data.labels import dependence_order
-from .data.loaders import Item
-from .models.heads import MLICModel, eval_mode, select
-from .training.caching import cache_activations
 
 # %% ../nbs/classical.ipynb #3bde77af
 def default_base():
@@ -324,35 +318,3 @@ def _2br(seed=0, cv=3): return StackedBR(cv=cv, random_state=seed)
 
 @CLASSICAL.register('mlknn')
 def _mlknn(seed=0, k=10, s=1., metric='euclidean'): return MLkNN(k, s, metric)
-
-# %% ../nbs/classical.ipynb #7ec4ec9d
-class _Pooled(nn.Module): needs = 'pooled'
-
-def _of_loader(learn, name, path):
-    "Stored pooled activations and targets of the training or validation set"
-    pooled = Learner(learn.dls, MLICModel(learn.model.body, _Pooled()), loss_func=learn.loss_func)
-    with learn.no_bar(): dl = getattr(cache_activations(pooled, path).dls, name)
-    return dl.store.read(dl.dataset)
-
-def _of_items(learn, items):
-    "Pooled activations and targets of other images"
-    dl = learn.dls.test_dl(items, with_labels=True)
-    with eval_mode(learn.model), torch.no_grad():
-        X, Y = zip(*[(select(learn.model.body(x.as_subclass(Tensor)), 'pooled').float().cpu(), y.cpu()) for x,y in dl])
-    return torch.cat(X), torch.cat(Y)
-
-def features(
-    learn, # Learner of an `MLICModel` on images
-    images='train', # 'train', 'valid', a list of `Item`s such as `items_of(src, split.test)`, or a list of image files
-    path=None, # folder for the stored activations of the training and validation set, as in `cache_activations`
-)->tuple: # X (N,D) float32; Y (N,K) uint8, int8 where labels are unknown, None for files
-    "The pooled last map of every image, without augmentation; those of the training and validation set are stored"
-    if not hasattr(learn.model, 'body'):
-        raise MLICError("features needs a Learner on images; this one works on cached activations: "
-                        "use the Learner that it was made from")
-    labelled = isinstance(images, str) or all(isinstance(i, Item) for i in images)
-    if isinstance(images, str): X, Y = _of_loader(learn, check_choice('images', images, ('train', 'valid')), path)
-    elif not len(images): raise MLICError("images is empty; give at least one item or file")
-    else: X, Y = _of_items(learn, [i if isinstance(i, Item) else Item(Path(i), []) for i in images])
-    Y = Y.numpy()
-    return X.numpy(), Y.astype(np.int8 if (Y < 0).any() else np.uint8) if labelled else None
