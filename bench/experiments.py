@@ -98,6 +98,23 @@ def scaling(tmp):
         print(f'| {name} | {s:.1f} | {first / s:.2f} |', flush=True)
 
 
+def replicates(tmp):
+    "Seconds for a head of one replicate on stored activations, everything included, and for its learning rate"
+    small = dict(n=100, n_valid=60, n_test=200, size=32, epochs=2) if QUICK else dict(n=2000, n_valid=1000, epochs=15)
+    recipe = Recipe(design='replicates', replicates=2, train='head', cache=True, bs=64, lr=3e-3, **small)
+    clock, losses = time.process_time, ['bce', 'asl', 'lsep', 'focal', 'wbce', 'softf1']
+    first = seconds(compare, recipe, tmp / 'replicates', clock=clock, loss=['bce'])
+    rest = seconds(compare, recipe, tmp / 'replicates', clock=clock, loss=losses)
+    images = 2 * (recipe.n + recipe.n_valid) + recipe.n + recipe.n_valid + recipe.n_test
+    grid = dataclasses.replace(recipe, lr='grid')
+    both = seconds(compare, grid, tmp / 'replicates', clock=clock, loss=['bce'])
+    each = rest / 2 / (len(losses) - 1)
+    print('| what | processor seconds |\n|---|---|')
+    print(f'| data and activations of {images} images, and 2 trainings | {first:.1f} |')
+    print(f'| a variant on a replicate, scored on {recipe.n_test} images | {each:.2f} |')
+    print(f'| the learning rate of a variant by the grid | {both - 2 * each:.2f} |\n')
+
+
 def listing(tmp, results=1000):
     "A store of `results` folds of recipes that differ in their seed"
     seconds(compare, dataclasses.replace(BASE, epochs=1), tmp / 'shape')
@@ -106,7 +123,7 @@ def listing(tmp, results=1000):
         recipe = {**real.facts['recipe'], 'seed': i // 4}
         FoldResult.write(
             tmp / 'many' / f'{i // 4:016x}' / f'fold{i % 4}',
-            {**real.facts, 'recipe': recipe, 'fold': i % 4},
+            {**real.facts, 'recipe': recipe, 'number': i % 4},
             real.history,
             real.scores,
         )
@@ -124,5 +141,5 @@ if __name__ == '__main__':
         " thread, in processor time.\n"
     )
     with tempfile.TemporaryDirectory() as tmp:
-        for part in [p for p in sys.argv[1:] if p != '--quick'] or ['overhead', 'listing', 'scaling']:
+        for part in [p for p in sys.argv[1:] if p != '--quick'] or ['overhead', 'replicates', 'listing', 'scaling']:
             globals()[part](Path(tmp))

@@ -7,16 +7,16 @@ warnings.simplefilter('ignore')
 os.environ.update(OMP_NUM_THREADS='1', RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO='0', PYTHONWARNINGS='ignore')
 from pathlib import Path
 from joblib import parallel_config
-from mlic.compare.run import Recipe, compare
+from mlic.compare import Recipe, compare
 
 BASE = Recipe(source='digit_scenes', n=100, size=32, folds=4, epochs=1, bs=16, arch='test_resnet', lr=1e-3)
-ARMS = dict(loss=['bce', 'lsep'])
+VARIANTS = dict(loss=['bce', 'lsep'])
 NUMBERS = ['train_loss', 'valid_loss', 'ap_macro', 'f1_micro', 'roc_auc_macro']
 
 
 def numbers(store, n_jobs=1):
     with contextlib.redirect_stdout(io.StringIO()):
-        return compare(BASE, store, n_jobs, **ARMS).to_frame()[NUMBERS]  # no progress bar
+        return compare(BASE, store, n_jobs, **VARIANTS).to_frame()[NUMBERS]  # no progress bar
 
 
 @contextlib.contextmanager
@@ -71,8 +71,8 @@ def kill_one(pids, store):
 
 def main(names):
     print(
-        f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores; {len(ARMS['loss']) * BASE.folds}"
-        f" folds of {BASE.n} images at {BASE.size} px, {BASE.epochs} epoch, network {BASE.arch}; workers start anew,"
+        f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores;"
+        f" {len(VARIANTS['loss']) * BASE.folds} folds of {BASE.n} images at {BASE.size} px, {BASE.epochs} epoch, network {BASE.arch}; workers start anew,"
         " which takes seconds.\n"
     )
     print('| where | seconds | same numbers | one worker killed after the first fold |\n|---|---|---|---|')

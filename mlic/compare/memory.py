@@ -33,7 +33,7 @@ def kept(
 # %% ../../nbs/compare/memory.ipynb #664adf15
 @lru_cache
 def code_of(
-    folder, # whose files *.py count, those of its subfolders too
+    folder, # its files *.py count, and those of its subfolders
 )->str: # 16 hexadecimal digits
     "A hash of the code in a folder: two versions of it never look the same"
     files = sorted(f for f in Path(folder).rglob('*.py') if f.name != '_modidx.py')

@@ -156,7 +156,8 @@ def _read_only(variants, store, modules):
             raise MLICError(f"{v}: not in {store}: {', '.join(gone)}; run it with read_only=False")
         found[v] = [FoldResult(f) for f in folders]
         why = sorted({w for f in found[v] for w in differences(f.facts, identity)})
-        if why: warnings.warn(f"{v}: {'; '.join(why)}")
+        if why:
+            warnings.warn(f"{v}: {'; '.join(why)}")
     return Results(found)
 
 # %% ../../nbs/compare/run.ipynb #cac198a5
@@ -259,7 +260,8 @@ def pretrain(
     forget()
     return {name: str(_weights_file(r, store)) for name,r in recipes.items()}
 
-def _weights_file(recipe, store): return Path(store)/'weights'/f'{recipe.source}_{recipe.arch}_{recipe.key}.safetensors'
+def _weights_file(recipe, store):
+    return Path(store)/'weights'/f'{recipe.source}_{recipe.arch}_{recipe.key}.safetensors'
 
 def _weights_there(file):
     "Are the weights there, and undamaged?"

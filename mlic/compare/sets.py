@@ -68,7 +68,7 @@ def source_of(
 # %% ../../nbs/compare/sets.ipynb #43d744c4
 def splits_of(
     recipe, # a `Recipe`; `test`, `folds`, `by` and `seed` count
-    src:Source,
+    src:Source, # the recipe's source
 )->list: # a `Split` per fold; all have the same test set
     "The folds of a recipe. The test set is the published one, or held out first, by patient where there are patients"
     if recipe.test == 'published': test = published_split(src).test
