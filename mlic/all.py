@@ -34,9 +34,7 @@ from .training.callbacks import *
 from .training.optimizer import *
 from .training.activations import *
 from .training.caching import *
-from .decisions.thresholds import *
-from .decisions.learned import *
-from .decisions.calibration import *
+from .decisions import *
 from .interpret import *
 from .classical import *
 from .compare import *
