@@ -75,7 +75,7 @@ def _exchange(a:Path, b:Path)->bool:
     return rename(AT_FDCWD, os.fsencode(a), AT_FDCWD, os.fsencode(b), RENAME_EXCHANGE) == 0
 
 def _move_into_place(tmp:Path, path:Path):
-    "Rename `tmp` to `path`; a folder that is there is replaced, without a moment in which neither is there where the system can"
+    "Rename `tmp` to `path`; where the system can, an old folder is exchanged in one step"
     if not (tmp.is_dir() and path.is_dir()): return os.replace(tmp, path)
     if not _exchange(tmp, path):
         old = tmp.with_name(tmp.name + '_old')
@@ -121,7 +121,8 @@ def locked(
     "A lock that one process at a time holds; the operating system takes it back from a process that dies"
     path = Path(path)
     try: path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise MLICError(f"{path.parent}: cannot be written ({e.strerror}); choose another folder") from e
+    except OSError as e:
+        raise MLICError(f"{path.parent}: cannot be written ({e.strerror}); choose another folder") from e
     lock = FileLock(path, timeout=-1 if wait else 0)
     try: lock.acquire()
     except Timeout:
@@ -168,7 +169,7 @@ def write_json(
 def read_json(
     path, # file that `write_json` wrote
 ): # the content
-    "The content of a file of `write_json`; `FileNotFoundError` where there is none, `Damaged` where its checksum is wrong"
+    "The content of a file of `write_json`; `FileNotFoundError` or `Damaged` where there is none"
     try:
         whole = json.loads(Path(path).read_bytes().decode())
         content, claimed = whole['content'], whole['sha256']
@@ -176,8 +177,8 @@ def read_json(
     except FileNotFoundError: raise
     except (ValueError, KeyError, TypeError, RecursionError) as e:
         raise Damaged(f"{path}: not a file of this library ({type(e).__name__})") from e
-    if sha256(_canonical(content).encode()) != claimed: raise Damaged(f"{path}: the content does not match its checksum")
-    return content
+    if sha256(_canonical(content).encode()) == claimed: return content
+    raise Damaged(f"{path}: the content does not match its checksum")
 
 # %% ../nbs/store.ipynb #ebc27273
 SUMS = 'sha256sums.txt' # the list of a sealed folder, as the command `sha256sum` writes it
