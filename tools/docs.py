@@ -180,6 +180,8 @@ def write_sources(out):
     groups, module_of = site(), {nb: m for names in ordered().values() for m in names for nb in [notebook(m)]}
     (out/'images').mkdir(parents=True)
     for image in (NBS/'images').iterdir(): shutil.copy(image, out/'images')
+    (out/'chapters').mkdir()
+    shutil.copy(NBS/'chapters'/'protocol.py', out/'chapters')
     (out/'images'/'layers.svg').write_text(draw_layers(), encoding='utf-8')
     entry = lambda page, src: f'mlic.{module_of[src]} <{page}>' if src in module_of else page
     toc = ''.join(f'```{{toctree}}\n:hidden:\n:caption: {c}\n\n' + '\n'.join(entry(*p) for p in ps) + '\n```\n\n'
@@ -276,9 +278,10 @@ def docments_as_fields(app, what, name, obj, options, lines):
 def plain_signature(app, what, name, obj, options, signature, returns):
     "Functions by their names; a class with the constructor of a base outside mlic is called without arguments"
     init = getattr(obj, '__init__', None)
+    if what == 'class' and issubclass(obj, BaseException) or not signature: return None
     if what != 'class' or getattr(init, '__module__', 'mlic').startswith('mlic'):
-        return re.sub(r"<(?:function|class) '?([\w.]+)[^>]*>", r'\1', signature or ''), None
-    return ('', None) if issubclass(obj, BaseException) else ('()', None)
+        return re.sub(r"<(?:function|class) '?([\w.]+)[^>]*>", r'\1', signature), None
+    return '()', None
 
 
 def foreign_member(app, what, name, obj, skip, options):
