@@ -7,7 +7,7 @@ __all__ = ['PIL_FORMATS', 'MAX_BYTES', 'MAX_PIXELS', 'IMAGE_MODES', 'ImageError'
            'load_image', 'open_image', 'image_problem']
 
 # %% ../../nbs/data/images.ipynb #c99bc6d5
-import os, stat, zlib
+import logging, os, stat, zlib
 import numpy as np
 from contextlib import contextmanager
 from math import prod
@@ -67,6 +67,13 @@ def _pil(path, f)->Image.Image:
     return im
 
 # %% ../../nbs/data/images.ipynb #d7abfb31
+def _tifffile():
+    "The module tifffile; it logs what is odd in a damaged file, which here is part of an error"
+    import tifffile
+    log = logging.getLogger('tifffile')
+    if not log.handlers: log.addHandler(logging.NullHandler())
+    return tifffile
+
 def _is_tiff(f)->bool:
     head = f.read(4)
     f.seek(0)
@@ -88,8 +95,7 @@ def read_bands(
     path, # TIFF
 )->np.ndarray: # (H,W,C) uint8 or uint16
     "All bands of a TIFF as they are stored"
-    import tifffile
-    with _image_file(path) as f, tifffile.TiffFile(f) as tiff:
+    with _image_file(path) as f, _tifffile().TiffFile(f) as tiff:
         page = tiff.pages[0]
         if not 0 < prod(page.shape) <= MAX_PIXELS:
             raise ImageError(path, f'it claims {page.shape} pixels and bands, the limit is {MAX_PIXELS:,}')
@@ -109,8 +115,7 @@ def image_mode(
     "'L' for grey, 'bands' for a TIFF of four bands none of which is alpha, 'RGB' for the rest"
     with _image_file(path) as f:
         if _is_tiff(f):
-            import tifffile
-            page = tifffile.TiffFile(f).pages[0]
+            page = _tifffile().TiffFile(f).pages[0]
             bits = page.bitspersample if isinstance(page.bitspersample, tuple) else (page.bitspersample,)
             alpha = {1, 2} & {int(s) for s in page.extrasamples}
             if page.samplesperpixel == 4 and page.photometric != 5 and (16 in bits or not alpha): return 'bands'
