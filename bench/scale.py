@@ -70,11 +70,9 @@ def kill_one(pids, store):
 
 
 def main(names):
-    print(
-        f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {os.cpu_count()} cores;"
-        f" {len(VARIANTS['loss']) * BASE.folds} folds of {BASE.n} images at {BASE.size} px, {BASE.epochs} epoch, network {BASE.arch}; workers start anew,"
-        " which takes seconds.\n"
-    )
+    folds, cores = len(VARIANTS['loss']) * BASE.folds, f'{platform.machine()}, {os.cpu_count()} cores'
+    print(f"{time.strftime('%Y-%m-%d')}, {cores}; {folds} folds of {BASE.n} images at {BASE.size} px,")
+    print(f'{BASE.epochs} epoch, network {BASE.arch}; workers start anew, which takes seconds.\n')
     print('| where | seconds | same numbers | one worker killed after the first fold |\n|---|---|---|---|')
     with tempfile.TemporaryDirectory() as tmp:
         tmp = Path(tmp)

@@ -92,7 +92,15 @@ class Activations(NamedTuple):
     groups: np.ndarray|None # (n,) group of each row, as text
     vocab: list # the K labels
 
-    def labels(self, rows)->Labels:
+    def arrays(self,
+        rows, # (b,) row numbers of the source
+    )->list: # tensors (b, ...), the last one the targets
+        "All that is stored for some rows"
+        return self.store.read(self.items[rows])
+
+    def labels(self,
+        rows, # (b,) row numbers of the source
+    )->Labels:
         "Targets and groups of some rows"
         targs = self.store.read(self.items[rows], only=slice(-1, None))[0].numpy().astype(np.int8)
         return Labels(targs, None if self.groups is None else self.groups[rows], self.vocab)

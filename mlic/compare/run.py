@@ -145,6 +145,8 @@ def run(
         for wait in (False, True): # first what no other process is at, then what it has left
             _work(n_jobs, _run_units, [(units, store, how, wait) for units in _tasks(todo)])
             if not (todo := list(missing())): break
+        if todo:
+            warnings.warn("workers have loaded other code than this process, which is older; start it anew")
         return Results({v: [FoldResult(_folder(r, i, store)) for i in range(r.units)] for v,r in variants.items()})
     finally: forget()
 
