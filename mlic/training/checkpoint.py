@@ -119,6 +119,8 @@ def from_epoch(
 ):
     "A context in which `learn.fit` starts at `epoch`; fastai's `start_epoch` would log the epochs that it skips"
     def fit_epochs():
+        bar = getattr(getattr(learn, 'progress', None), 'mbar', None)
+        if bar: bar.update(0) # a bar must begin at 0
         for learn.epoch in range(epoch, learn.n_epoch):
             learn._with_events(learn._do_epoch, 'epoch', CancelEpochException)
     if epoch: learn._do_fit = fit_epochs
