@@ -10,7 +10,7 @@ import numpy as np, pandas as pd, torch, matplotlib.pyplot as plt
 from torch import Tensor, nn
 from ..core import MLICError, check_choice
 from ..metrics.inputs import as_array, check_scores
-from ..models.heads import eval_mode, select # floor: the measure reads what a head reads
+from ..models.heads import eval_mode, select
 
 # %% ../../nbs/interpret/dependence.ipynb #598df7ed
 def label_layers(
