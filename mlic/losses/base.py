@@ -151,10 +151,10 @@ class PrevalenceLoss(ElementLoss):
     def fit(self,
         Y, # (N,K) training targets of 0, 1 and -1 (unknown)
     ):
-        "Take the prevalence from the training targets, where none was given"
+        "Take the prevalence from the training targets, where none was given; 1/2 for a label without known targets"
         if self.prevalence is None:
             Y = torch.as_tensor(Y)
-            self.prevalence = check_prevalence((Y == 1).sum(0).double()/(Y >= 0).sum(0))
+            self.prevalence = check_prevalence(((Y == 1).sum(0).double()/(Y >= 0).sum(0)).nan_to_num(.5))
         return self
     def prevalence_like(self, y): # (N,K)
         "The prevalence on the device and in the type of `y`, for its K labels"

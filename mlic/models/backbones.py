@@ -207,7 +207,7 @@ def read_weights(
 
 # %% ../../nbs/models/backbones.ipynb #fde30a42
 def _bare(state):
-    "Without prefixes that all keys share: module., densenet121., and model. or body. in which timm wraps some networks"
+    "Without prefixes that all keys share, such as module., densenet121. and those of timm's wrappers"
     while True:
         first = {k.split('.')[0] for k in state}
         if len(first) != 1 or first == {'features'} or not all('.' in k for k in state): return state
@@ -221,7 +221,7 @@ def _few(names): return ', '.join(names[:6]) + (', ...' if len(names) > 6 else '
 
 # %% ../../nbs/models/backbones.ipynb #4a7d3c16
 def _matched(net, arch, state):
-    "The file's tensors by the network's names; names that neither it nor the whole network has; those above the maps"
+    "The file's tensors by the network's names; names that neither it nor the classifier has; those above the maps"
     name = {_flat(b): k for b,k in zip(_bare(net.state_dict()), net.state_dict())}
     full = timm.create_model(arch, pretrained=False)
     above = {_flat(k) for k in full.state_dict()} - set(name)

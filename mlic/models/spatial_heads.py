@@ -110,7 +110,7 @@ class QueryHead(Head):
     def __init__(self,
         stages, # the backbone's stages
         n_labels, # K
-        groups=100, # at most so many queries; each label has its own where K is no larger
+        groups=100, # at most so many queries; each label has its own where K is at most that
         width=256, # of queries and keys, a multiple of `heads`
         heads=8, # of the attention
     ):
