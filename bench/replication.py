@@ -33,31 +33,32 @@ def compared(first, second):
 
 
 def table(both):
-    "A row per chapter: comparisons, decided in the first run, outcomes, and the widest interval"
-    rows = {}
-    for chapter, d in both.groupby('chapter'):
-        rows[chapter] = dict(comparisons=len(d), decided=int(d.verdict.isin(DECIDED).sum()),
-                             **d.outcome.value_counts().to_dict(), widest=round(float(((d.high - d.low)/2).max()), 4))
-    out = pd.DataFrame(rows).T.fillna(0)
-    out.loc['all'] = [*out.drop(columns='widest').sum(), out.widest.max()] if list(out)[-1] == 'widest' else out.sum()
-    return out
+    "A row per chapter and one for all: comparisons, decided in the first run, outcomes, and the widest interval"
+    def row(d):
+        half = (d.high - d.low)/2
+        return {'comparisons': len(d), 'decided': int(d.verdict.isin(DECIDED).sum()), **d.outcome.value_counts(),
+                'widest': f'{half.max():.4f}'}
+    rows = {chapter: row(d) for chapter, d in both.groupby('chapter')} | {'all': row(both)}
+    order = ['comparisons', 'decided', 'the same', 'undecided once', 'decided both times, differently', 'flipped', 'widest']
+    return pd.DataFrame(rows).T.reindex(columns=order).fillna(0)
 
 
 if __name__ == '__main__':
     both = compared(*sys.argv[1:3])
-    order = ['comparisons', 'decided', 'the same', 'undecided once', 'decided both times, differently', 'flipped', 'widest']
-    counts = table(both).reindex(columns=order, fill_value=0)
-    counts['widest'] = [*[((d.high - d.low)/2).max().round(4) for _, d in both.groupby('chapter')],
-                        ((both.high - both.low)/2).max().round(4)]
-    counts = counts.astype({c: int for c in order[:-1]})
-    agree = (both.outcome == 'the same').mean()
-    text = ['# Do the findings replicate?', '',
-            'All chapters were run with two master seeds, which draw all data, weights and batches anew '
-            '(pretrained backbones included).', '',
-            f'{agree:.1%} of {len(both)} verdicts are the same; {(both.outcome == "flipped").sum()} flipped from higher to '
-            'lower or back. *widest* is the largest half-width of an adjusted 95 % interval of the first run.', '',
-            counts.to_markdown(), '', '## Verdicts that differ', '',
-            both[both.outcome != 'the same'][['chapter', 'family', 'source', 'variant', 'verdict', 'diff', 'verdict_2', 'diff_2']]
-            .round(4).to_markdown(index=False), '']
-    Path(__file__).with_name('replication.md').write_text('\n'.join(text), encoding='utf-8')
-    print('\n'.join(text))
+    differ = both[both.outcome != 'the same']
+    columns = ['chapter', 'family', 'source', 'variant', 'verdict', 'diff', 'verdict_2', 'diff_2']
+    flipped = (both.outcome == 'flipped').sum()
+    text = f"""# Do the findings replicate?
+
+All chapters were run with two master seeds, which draw all data, weights and batches anew (pretrained backbones
+included). {(both.outcome == 'the same').mean():.1%} of {len(both)} verdicts are the same; {flipped} flipped from higher to
+lower or back. *widest* is the largest half-width of an adjusted 95 % interval of the first run.
+
+{table(both).to_markdown()}
+
+## Verdicts that differ
+
+{differ[columns].round(4).to_markdown(index=False)}
+"""
+    Path(__file__).with_name('replication.md').write_text(text, encoding='utf-8')
+    print(text)
