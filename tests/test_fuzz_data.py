@@ -250,7 +250,8 @@ def layouts(work):
     for s in ('Train', 'Test'):
         picture(d/f'Flickr/a/{s}.jpg')
         text(d/f'ImageList/{s}Imagelist.txt', f'a\\{s}.jpg\r\n')
-        for c in ('sky', 'sea'): text(d/f'Groundtruth/TrainTestLabels/Labels_{c}_{s}.txt', '1\n')
+        for c in ('sky', 'sea'):
+            text(d/f'Groundtruth/TrainTestLabels/Labels_{c}_{s}.txt', '1\n')
     yield d, readers.nus_wide
     d = work/'wider'
     for p,s in (('trainval', 'train'), ('test', 'test')):

@@ -65,7 +65,8 @@ _PART = 500 # images that a killed scan may have to look at again
 
 def _remember(folder, rows):
     "Write `rows` to a file of their own; a folder that cannot be written costs the memory, not the scan"
-    try: write_json(folder/f'{uuid4().hex}.json', rows)
+    try:
+        write_json(folder/f'{uuid4().hex}.json', rows)
     except (MLICError, OSError) as e: warnings.warn(f"what was seen cannot be remembered: {e}")
 
 def _images(src, n_jobs):
@@ -121,7 +122,8 @@ def _duplicates(src, ok, where):
         for i in others:
             what = f'the picture of row {first} ({same.fname[first]})'
             if set(src.items.labels[i]) != set(src.items.labels[first]): what += ', with other labels'
-            if where[first] != where[i]: what += f', in the sets {where[first]} and {where[i]}'
+            if where[first] != where[i]:
+                what += f', in the sets {where[first]} and {where[i]}'
             yield 'duplicate', i, same.fname[i], what
 
 def _whole_source(src, split, peak):
@@ -136,7 +138,8 @@ def _whole_source(src, split, peak):
     if split: seen['in training'] = src.Y[split.train] == 1
     for where,Y in seen.items():
         for l,n in zip(src.vocab, Y.sum(0)):
-            if not n: yield 'label', -1, '', f'{l!r} has no image {where}'
+            if not n:
+                yield 'label', -1, '', f'{l!r} has no image {where}'
 
 def scan(
     src:Source, # whose images are decoded

@@ -18,7 +18,8 @@ from .tables import IMAGE_SUFFIXES, LABEL_SEPARATORS
 # %% ../../nbs/data/checks.ipynb #9fa56040
 def _odd_text(text):
     "Why `text` cannot be a name or a label: control characters, or bytes that are not UTF-8"
-    if any(ord(c) < 32 for c in text): return f'{text!r} holds a line break, a tab or another control character'
+    if any(ord(c) < 32 for c in text):
+        return f'{text!r} holds a line break, a tab or another control character'
     try: text.encode()
     except UnicodeEncodeError: return f'{text!r} is not UTF-8; rename it'
     return ''
@@ -126,7 +127,8 @@ def check_rows(
         missing = int((why == reason).sum())
         path = os.path.abspath(os.path.join(root, fname))
         reason, advice = f"there is no such file: {path} ({missing_hint(root, fname)})", advice
-        if missing == len(items): advice = f"None of the {missing} files is there, so root= is probably not right"
+        if missing == len(items):
+            advice = f"None of the {missing} files is there, so root= is probably not right"
     more = f"; and {len(bad) - 1} more rows" if len(bad) > 1 else ''
     raise MLICError(f"{where}: row {i} ({fname}): {reason}{more}. {advice}")
 

@@ -36,7 +36,8 @@ def _check(file, d):
         check_choice(f'{file}: marks[{m!r}]', v, ('present', 'absent', 'unknown'))
     check_choice(f'{file}: version', d.get('version', 1), (1,))
     check_choice(f'{file}: kind', d.get('kind', 'table'), KINDS)
-    if 'form' in d: check_choice(f'{file}: form', d['form'], FORMS)
+    if 'form' in d:
+        check_choice(f'{file}: form', d['form'], FORMS)
     check_choice(f'{file}: on_error', d.get('on_error', 'raise'), ('raise', 'skip'))
     if d.get('kind', 'table') != 'folders' and 'table' not in d:
         raise MLICError(f"{file}: no field 'table'; it names the file or folder of labels")

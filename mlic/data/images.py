@@ -38,7 +38,8 @@ def _content(path)->str:
     if head[4:8] == b'ftyp': return 'it is HEIC, AVIF or a film; convert it to JPEG or PNG'
     if head[128:132] == b'DICM': return 'it is DICOM; convert it to PNG'
     if head[:4] in _BEGINS: return f'it is {_BEGINS[head[:4]]}, not an image'
-    if head and all(32 <= b < 127 or b in b'\t\r\n' for b in head): return f'it is not an image but text: {head[:20]}'
+    if head and all(32 <= b < 127 or b in b'\t\r\n' for b in head):
+        return f'it is not an image but text: {head[:20]}'
     return 'it is not an image, or of a format that is not read: ' + ', '.join(PIL_FORMATS)
 
 @contextmanager

@@ -171,7 +171,8 @@ def coco(
         names, found = coco_rows(file)
         if vocab not in (None, names): raise MLICError(f"{file}: its categories are not those of the training set")
         vocab, folder = names, f'{part}{year}'
-        if not (root/folder).is_dir() and (root/'images'/folder).is_dir(): folder = f'images/{folder}'
+        if not (root/folder).is_dir() and (root/'images'/folder).is_dir():
+            folder = f'images/{folder}'
         rows += [(f'{folder}/{name}', labels, split) for name,labels in found]
     items = pd.DataFrame(rows, columns=['fname', 'labels', 'split'])
     return make_source(f'coco{year}', root, items, vocab, on_error, root/'annotations', must_occur=False)
@@ -257,5 +258,7 @@ def _published(name, reader, **fixed):
     DATASETS[name] = read
 
 for _reader in (chest_xray14, planet, chexpert, nus_wide, wider_attribute): _published(_reader.__name__, _reader)
-for _year in (2014, 2017): _published(f'coco{_year}', coco, year=_year)
-for _year in (2007, 2012): _published(f'voc{_year}', voc, year=_year)
+for _year in (2014, 2017):
+    _published(f'coco{_year}', coco, year=_year)
+for _year in (2007, 2012):
+    _published(f'voc{_year}', voc, year=_year)

@@ -173,9 +173,11 @@ def from_frame(
     given = vocab is not None
     if form.form == 'columns' and not given: vocab = [str(c).strip() for c in form.label_col]
     src = make_source(name, root, items, vocab, on_error, must_occur=not given)
-    for doubt in label_doubts(src.items.labels, form.sep): warnings.warn(f"{name}: {doubt}")
+    for doubt in label_doubts(src.items.labels, form.sep):
+        warnings.warn(f"{name}: {doubt}")
     never = [l for l in src.vocab if not any(l in ls for ls in src.items.labels)] if given else []
-    if never: warnings.warn(f"{name}: no image has the label {', '.join(map(repr, never))}")
+    if never:
+        warnings.warn(f"{name}: no image has the label {', '.join(map(repr, never))}")
     return replace(src, form=str(form))
 
 @delegates(from_frame, but=['name'])

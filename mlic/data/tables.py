@@ -112,7 +112,8 @@ def _is_marks(column):
 def _guess_marks(df, cols, marks, where):
     "What each mark in the columns `cols` means"
     odd = {k: v for k,v in (marks or {}).items() if v not in ('present', 'absent', 'unknown')}
-    for k,v in odd.items(): check_choice(f'marks[{k!r}]', v, ('present', 'absent', 'unknown'))
+    for k,v in odd.items():
+        check_choice(f'marks[{k!r}]', v, ('present', 'absent', 'unknown'))
     given = {_mark(k): v for k,v in (marks or {}).items()}
     seen = {_mark(v) for c in cols for v in pd.unique(df[c].to_numpy(dtype=object))}
     means = {**MARKS, **given}
@@ -145,7 +146,8 @@ class TableForm:
             for mark,v in self.marks.items(): means.setdefault(v, []).append(repr(mark) if mark else 'blank')
             text = f"{len(self.label_col)} columns of marks: "
             text += ', '.join(f"{'/'.join(m)} {v}" for v,m in means.items())
-        elif self.form == 'rows': text = f"a row per image and label, in column {self.label_col!r}"
+        elif self.form == 'rows':
+            text = f"a row per image and label, in column {self.label_col!r}"
         else:
             sep = f"separator {self.sep!r}" if self.sep else 'one label each'
             text = f"one cell in column {self.label_col!r}, {sep}"
