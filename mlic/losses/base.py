@@ -145,7 +145,10 @@ def check_prevalence(
 
 class PrevalenceLoss(ElementLoss):
     "An element-wise loss that uses the prevalence of the labels in the training set"
-    def __init__(self, prevalence, reduction):
+    def __init__(self,
+        prevalence, # (K,) fraction of positives of each label; None: learned by `fit(Y)`
+        reduction, # 'mean', 'sum' or 'none'
+    ):
         super().__init__(reduction)
         self.register_buffer('prevalence', None if prevalence is None else check_prevalence(prevalence))
     def fit(self,
