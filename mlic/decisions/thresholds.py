@@ -62,7 +62,7 @@ class GlobalThreshold(Thresholder):
 
 # %% ../../nbs/decisions/thresholds.ipynb #77753bad
 _joint = dict(f1_micro=best_micro, f1_examples=best_examples) # where the labels' thresholds depend on one another
-_few = 10 # positives from which on a label's own threshold pays, see the figure below
+_few = 10 # with fewer positives a label's own threshold is mostly luck, see the figure below
 
 class LabelThresholds(Thresholder):
     "A threshold per label, the best for a metric of each label, or jointly for 'f1_micro' or 'f1_examples'"
