@@ -42,7 +42,7 @@ def _roc(p, y):
 
 def _reliability(p, y):
     x, _, n = reliability_curve(p, y)
-    bins = np.split(np.argsort(p, kind='stable'), np.cumsum(n)[:-1])
+    bins = np.split(np.argsort(p, kind='stable'), np.cumsum(n).astype(int)[:-1])
     return x, lambda W: np.stack([ratio(W[:,b] @ y[b], W[:,b].sum(1)) for b in bins], 1) # prevalence in each bin
 
 def _threshold(p, y):
