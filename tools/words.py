@@ -13,7 +13,6 @@ WORDS = { # pattern, case-insensitive: what to write
     r'\bshares? of\b': 'fraction, proportion, prevalence',
     r'\bbod(y|ies)\b': 'backbone',
     r'\b(like|other) domain\b': 'same domain, cross-domain',
-    r'\bwhole network\b': 'full fine-tuning',
     r'\bplanted (truth|pair)': 'known ground truth, engineered pair',
     r'\bclassical systems?\b': 'classical multi-label classifiers',
     r'\bnobody knows\b': 'unknown (unannotated)',
@@ -28,12 +27,12 @@ WORDS = { # pattern, case-insensitive: what to write
     r'\bwho belongs together\b': 'group id',
     r'\bdear(er|est)?\b': 'expensive',
     r'\bwhat was measured\b': 'benchmarks',
-    r'\bnot trustworthy of\b|\bsays so\b|\bspeaks? of\b': 'a plain verb',
+    r'\bnot trustworthy of\b|\bspeaks? of\b': 'a plain verb',
     r'\bby hand of\b|\bgoes? on where\b': 'resumes',
     r'\b(of|for) who\b|\bwho (has|wants|computes|comes|asks) ': 'those who, anyone who',
     r'\bis had by\b|\bminds the\b': 'a plain verb',
     r'\b(first|former|earlier|old) version\b|\bbefore, (it|this) was\b|\bused to be\b': 'no history: describe what is',
-    r'\bissue #?\d+|\bthe brief\b': 'no mention of how the work was organised',
+    r'(?<!fastai )\bissue #?\d+|\bthe brief\b': 'no mention of how the work was organised',
 }
 
 
