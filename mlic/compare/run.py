@@ -6,7 +6,7 @@
 __all__ = ['compare', 'run', 'train', 'pretrain']
 
 # %% ../../nbs/compare/run.ipynb #d6660634
-import dataclasses, importlib, itertools, json, os, platform, threading, warnings
+import dataclasses, importlib.util, itertools, json, os, platform, sys, threading, warnings
 import numpy as np, torch
 from pathlib import Path
 from uuid import uuid4
@@ -34,7 +34,9 @@ def _scored(fitted, part):
     best, probs, labels = fitted.history.best, fitted.predict(part), fitted.labels(part)
     arrays, metrics = dict(test=part.rows, test_probs=probs, test_targs=labels.targs), evaluate(probs, labels.targs)
     for name,metric in (('macro', 'f1'), ('micro', 'f1_micro')):
-        chosen = LabelThresholds(metric).fit(best['probs'], best['targs']).thresholds_
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', UserWarning) # labels with few positives, in every replicate
+            chosen = LabelThresholds(metric).fit(best['probs'], best['targs']).thresholds_
         arrays[f'thresholds_{name}'] = chosen
         metrics[f'f1_{name}_tuned'] = f1(probs, labels.targs, chosen, average=name)
     if labels.groups is not None: arrays['test_group'] = np.unique(labels.groups, return_inverse=True)[1]
@@ -99,6 +101,7 @@ def _set_aside_damaged(folder):
 
 def _begin(how):
     "Make a process ready: modules of the user, threads, and nothing kept from a former comparison"
+    sys.path += [p for p in how['paths'] if p not in sys.path] # workers may have been started before it was longer
     for m in how['modules']: importlib.import_module(m)
     if how['threads']: torch.set_num_threads(how['threads'])
     forget(how['comparison'])
@@ -217,7 +220,13 @@ def _how(n_jobs, modules):
     jobs = effective_n_jobs(n_jobs)
     if jobs > 1: _refuse_threads()
     threads = None if jobs == 1 else max(1, min(torch.get_num_threads(), cpu_count()//jobs))
-    return dict(modules=tuple(modules), threads=threads, comparison=uuid4().hex)
+    return dict(modules=tuple(modules), paths=[_root(m) for m in modules], threads=threads, comparison=uuid4().hex)
+
+def _root(module):
+    "The folder on the path that a module is imported from"
+    spec = importlib.util.find_spec(module)
+    file = Path(spec.origin)
+    return str(file.parents[module.count('.') + bool(spec.submodule_search_locations)])
 
 def _refuse_threads():
     "Threads of one process share the state of its random numbers: their results would depend on chance"
