@@ -31,10 +31,13 @@ def kept(
     return _kept[key]
 
 # %% ../../nbs/compare/memory.ipynb #664adf15
-@lru_cache
 def code_of(
     folder, # its files *.py count, and those of its subfolders
 )->str: # 16 hexadecimal digits
     "A hash of the code in a folder: two versions of it never look the same"
-    files = sorted(f for f in Path(folder).rglob('*.py') if f.name != '_modidx.py')
+    return _code_of(Path(folder))
+
+@lru_cache
+def _code_of(folder):
+    files = sorted(f for f in folder.rglob('*.py') if f.name != '_modidx.py')
     return sha256(''.join(f'{f.relative_to(folder).as_posix()} {sha256(f)}\n' for f in files).encode())[:16]
