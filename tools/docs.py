@@ -220,7 +220,7 @@ autosummary_generate, autodoc_inherit_docstrings, autodoc_typehints = False, Fal
 autodoc_member_order, autodoc_class_signature = 'bysource', 'mixed'
 add_module_names, python_maximum_signature_line_length, toc_object_entries_show_parents = False, 88, 'hide'
 default_role, copybutton_exclude = 'py:obj', '.linenos, .gp, .go'
-suppress_warnings = ['myst.header', 'mystnb.unknown_mime_type']
+suppress_warnings = ['myst.header', 'myst.xref_missing', 'mystnb.unknown_mime_type'] # `problems` finds dead links
 setup = docs.setup
 '''
 
