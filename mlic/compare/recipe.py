@@ -7,8 +7,9 @@ __all__ = ['TRACKERS', 'read_yaml', 'typed', 'Recipe']
 
 # %% ../../nbs/compare/recipe.ipynb #70d694e7
 import dataclasses, inspect, json, math, re, types, typing
-import timm, yaml
+import timm, torch, yaml
 from dataclasses import dataclass
+from functools import partial
 from .features import weights_key
 from .fit import model_of
 from .sets import DATASETS, data_key, generates, maker_args
@@ -16,6 +17,7 @@ from ..classical import CLASSICAL
 from ..core import MLICError, Registry, check_choice
 from ..losses import LOSSES
 from ..models import BACKBONES, HEADS
+from ..models.backbones import Stage
 from ..store import sha256
 
 # %% ../../nbs/compare/recipe.ipynb #bb5dfcd9
@@ -62,7 +64,7 @@ def typed(
 
 # %% ../../nbs/compare/recipe.ipynb #fe355289
 def _plain_args(field, given, name, known):
-    "Arguments as sorted text 'a: 1, b: x', checked against the names that are known"
+    "Arguments as sorted text 'a: 1, b: x', checked against those that are known, a dict of name -> parameter"
     args = read_yaml('{' + given + '}') if isinstance(given, str) else given
     if not isinstance(args, dict) or any(v is None or not isinstance(k, str) for k,v in args.items()):
         raise MLICError(f"{field} is {given!r}; write it as 'name: value, name: value', or give a dict")
@@ -70,6 +72,8 @@ def _plain_args(field, given, name, known):
         raise MLICError(f"{field}: {name} has no argument {odd[0]!r}; choose from: {', '.join(known) or 'none'}")
     for k,v in args.items():
         _check_plain(f'{field}: {k}', v)
+        if kind := _kind(known[k]):
+            typed(f'{field}: {k}', v, kind)
     text = yaml.safe_dump({k: list(v) if isinstance(v, tuple) else v for k,v in args.items()},
                           default_flow_style=True, width=float('inf')).strip()[1:-1]
     return text
@@ -80,6 +84,38 @@ def _check_plain(name, value, depth=0):
     elif isinstance(value, float) and not math.isfinite(value): raise MLICError(f"{name} is {value}; it must be finite")
     elif not isinstance(value, (int,float,str,bool)):
         raise MLICError(f"{name} is a {type(value).__name__}; only numbers, text and lists of them can be stored")
+
+def _parameters(maker):
+    "The arguments that a recipe may give to a maker"
+    return {p.name: p for p in inspect.signature(maker).parameters.values()
+            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in ('stages','n_labels','seed')}
+
+def _kind(parameter):
+    "int, float or bool, where the annotation or the default says so"
+    return next((t for t in (parameter.annotation, type(parameter.default)) if t in (int, float, bool)), None)
+
+def _try_args(field, args, name, use):
+    "An `MLICError` that names the argument whose value has a type that `use(args)` cannot work with"
+    def problem(some):
+        try: use(some)
+        except MLICError: return None # about more than types; raised where the real labels and stages are known
+        except (TypeError, ValueError) as e: return e
+    if not args or (e := problem(args)) is None: return
+    wrong = [k for k,v in args.items() if problem({k: v})] or list(args)
+    raise MLICError(f"{field}: {name} cannot work with {', '.join(f'{k}: {args[k]}' for k in wrong)} "
+                    f"({str(e).splitlines()[0]})") from e
+
+def _use_loss(name, args):
+    "Make a loss and call it once"
+    targs = torch.eye(2, 3)
+    with torch.random.fork_rng(devices=[]):
+        loss = LOSSES[name](**args)
+        if hasattr(loss, 'fit'): loss.fit(targs)
+        loss(torch.zeros(2, 3), targs)
+
+def _use_head(name, args):
+    "Make a head on small stages"
+    with torch.random.fork_rng(devices=[]): HEADS[name]([Stage(8, s) for s in (4, 8, 16, 32)], 3, **args)
 
 # %% ../../nbs/compare/recipe.ipynb #62314db7
 TRACKERS = Registry('tracker') # name of a package -> context manager (recipe, number, store) that gives callbacks
@@ -122,11 +158,15 @@ class Recipe:
         if self.cache: put('tfms', None)
         model = model_of(self)
         model.check()
-        takes = lambda made: [p for p in inspect.signature(made).parameters if p not in ('stages','n_labels','seed')]
-        for field,name,known in (('data_args', self.source, maker_args(self.source)),
-                                 ('head_args', self.head, takes(model.maker(self.head))),
-                                 ('loss_args', self.loss, takes(LOSSES[self.loss]))):
+        makers = dict(data_args=(self.source, DATASETS), head_args=(self.head, {self.head: model.maker(self.head)}),
+                      loss_args=(self.loss, LOSSES))
+        for field,(name,made) in makers.items():
+            known = _parameters(made[name])
+            if field == 'data_args': known = {k: known[k] for k in maker_args(name)}
             put(field, _plain_args(field, getattr(self, field), name, known))
+        _try_args('loss_args', self.arguments('loss_args'), self.loss, partial(_use_loss, self.loss))
+        if self.head in HEADS:
+            _try_args('head_args', self.arguments('head_args'), self.head, partial(_use_head, self.head))
 
     def _check_choices(self):
         choices = dict(source=DATASETS, head=[*HEADS, *CLASSICAL], loss=LOSSES, design=('folds','replicates'),
