@@ -15,9 +15,28 @@ from subjects import ROOT, draw_layers, modules, ordered, public
 
 NBS, DOCS, ASSETS = ROOT/'nbs', ROOT/'docs', ROOT/'tools'/'docs_assets'
 PAGES = NBS/'pages'
-GUIDES = ['install', 'own_csv', 'imbalanced_labels', 'choosing_thresholds', 'partial_labels', 'small_objects',
-          'many_labels', 'several_gpus', 'cluster', 'deploy']
+GUIDES = ['install', 'own_csv', 'imbalanced_labels', 'partial_labels', 'small_objects', 'many_labels', 'choosing_loss',
+          'choosing_thresholds', 'your_own', 'mixup', 'plain_pytorch', 'reading_results', 'resuming', 'several_gpus',
+          'cluster', 'deploy', 'troubleshooting']
 ABOUT = ['design', 'glossary', 'references', 'changelog']
+KEYWORDS = { # words that people type, beyond those of the title: they lead to the page first
+    'pages/install': 'install, installation, docker, offline, cpu only',
+    'pages/tutorial': 'quick start, getting started',
+    'pages/own_csv': 'csv, own csv, own data, my own data, my own images, data frame',
+    'pages/imbalanced_labels': 'rare labels, class imbalance, imbalance, pos_weight',
+    'pages/partial_labels': 'missing labels, unknown labels, partial labels',
+    'pages/several_gpus': 'several gpus, multi-gpu, multiple gpus, ddp', 'pages/cluster': 'dask, ray, slurm, joblib',
+    'pages/deploy': 'onnx, deploy, export, inference', 'pages/small_objects': 'small objects',
+    'pages/choosing_thresholds': 'threshold, thresholds, threshold per label, top-k',
+    'pages/choosing_loss': 'which loss, choose a loss, best loss',
+    'pages/mixup': 'mixup, cutmix, test-time augmentation, tta',
+    'pages/your_own': 'custom loss, custom head, custom metric, own loss, own head, own metric',
+    'pages/plain_pytorch': 'pytorch, plain pytorch, training loop', 'pages/resuming': 'resume, checkpoint, interrupted',
+    'pages/reading_results': 'verdict, confidence interval, significance, p value, equivalent, undecided',
+    'pages/troubleshooting': 'error, errors, faq, out of memory, nan loss',
+    'losses/ranking': 'lsep formula, ranking loss, warp', 'losses/elementwise': 'asymmetric, asl, focal, bce',
+    'interpret/maps': 'class activation map, cam, grad-cam, heat map', 'cli/index': 'cli, command line',
+}
 MOVED = {ROOT/'bench'/'RESULTS.md': 'pages/speed', ROOT/'CONTRIBUTING.md': 'pages/contributing'} # from outside nbs/
 
 
@@ -41,6 +60,13 @@ def site():
 def notebook(module):
     "The notebook of a module"
     return modules()[module]
+
+
+def keyed(text, page):
+    "A page's text with its keywords as index entries, below the title and the sentence under it"
+    if page not in KEYWORDS: return text
+    words = ', '.join(f'! {w}' for w in KEYWORDS[page].split(', '))
+    return re.sub(r'\A(# .+\n+(?:>.*\n*)*)', rf'\1\n```{{eval-rst}}\n.. index:: {words}\n```\n\n', text + '\n', count=1)
 
 
 # ---- a notebook as a page -----------------------------------------------------------------------------------
@@ -117,7 +143,8 @@ def convert(src, page, module):
         if kind == 'markdown':
             for c in cells:
                 before = f"{before}\n\n{''.join(c['source'])}"
-                add('markdown', relinked(callouts(''.join(c['source'])), src))
+                text = relinked(callouts(''.join(c['source'])), src)
+                add('markdown', text if out else keyed(text, page))
         elif kind == 'export' and module:
             found = [d for s in sources for d in directives(s, module)]
             if found: add('markdown', '```{eval-rst}\n' + '\n\n'.join(found) + '\n```')
@@ -149,7 +176,7 @@ def shown(outputs, src):
 
 def api():
     "The page of all public names, by subject"
-    out = ['# API', 'Every public name, by subject. `from mlic.all import *` gives all of them.']
+    out = ['# API', 'Every public name, by subject. `from mlic.all import *` gives those that a notebook needs.']
     for caption, names in ordered().items():
         out.append(f'## {caption}')
         for m in names:
@@ -196,7 +223,7 @@ def write_sources(out):
             to.write_text(json.dumps(nb), encoding='utf-8')
         else:
             text = src.read_text(encoding='utf-8').replace('{findings}', findings()) if src else api()
-            to.write_text(relinked(callouts(text), src) if src else text, encoding='utf-8')
+            to.write_text(keyed(relinked(callouts(text), src), page) if src else text, encoding='utf-8')
     (out/'conf.py').write_text(CONF.format(tools=str(ROOT/'tools'), assets=str(ASSETS)), encoding='utf-8')
 
 
@@ -211,7 +238,7 @@ html_static_path, html_css_files, html_js_files = [{assets!r}], ['docs.css'], ['
 html_copy_source = html_show_sourcelink = html_show_sphinx = html_show_search_summary = False
 html_last_updated_fmt = None
 html_theme_options = dict(top_of_page_buttons=[])
-html_favicon = {assets!r} + '/favicon.svg'
+html_favicon, html_search_scorer = {assets!r} + '/favicon.svg', {assets!r} + '/scorer.js'
 nb_execution_mode, nb_output_stderr, nb_render_markdown_format = 'off', 'remove', 'gfm'
 myst_enable_extensions = ['dollarmath', 'amsmath', 'colon_fence', 'attrs_inline', 'deflist']
 myst_heading_anchors, myst_dmath_double_inline = 4, True
@@ -240,11 +267,19 @@ def rst(text):
 
 
 def comment_on(name):
-    "The comment beside the assignment of a constant, by its full name"
+    "What a constant is, by its full name: the comment beside its assignment or above it, else what it holds"
     module, _, name = name.rpartition('.')
-    source = inspect.getsource(importlib.import_module(module))
-    found = re.search(rf'^{name}\s*=[^#\n]*#\s*(.+)$|^# (?!%)(.+)\n{name}\s*=', source, re.M)
-    return (found[1] or found[2]) if found else ''
+    module = importlib.import_module(module)
+    lines, value = inspect.getsource(module).splitlines(), getattr(module, name)
+    for node in ast.parse('\n'.join(lines)).body:
+        if name not in [getattr(t, 'id', None) for t in getattr(node, 'targets', [])]: continue
+        near = [lines[i][at:] for i, at in ((node.lineno - 1, 0), (node.end_lineno - 1, node.end_col_offset))]
+        beside = [m[1] for text in near if (m := re.search(r'(?:^|\s)# (.+)$', text))]
+        above = [m[1] for m in [re.match(r'# (?!%)(.+)', lines[node.lineno - 2])] if m]
+        if beside + above: return (beside + above)[0]
+    if type(value).__name__ == 'Registry': return f"The registry of each {value.kind} by name: {', '.join(value)}"
+    if isinstance(value, (list, tuple, dict)): return f"{len(value)} names: {', '.join(map(str, value))}"
+    return (inspect.getdoc(value) or '').split('\n')[0]
 
 
 def type_of(p):
@@ -279,6 +314,8 @@ def plain_signature(app, what, name, obj, options, signature, returns):
     "Functions by their names; a class with the constructor of a base outside mlic is called without arguments"
     init = getattr(obj, '__init__', None)
     if what == 'class' and issubclass(obj, BaseException) or not signature: return None
+    if what == 'class' and signature.startswith('(*args'): # of a metaclass or of `__call__`
+        signature = str(inspect.signature(obj))
     if what != 'class' or getattr(init, '__module__', 'mlic').startswith('mlic'):
         return re.sub(r"<(?:function|class) '?([\w.]+)[^>]*>", r'\1', signature), None
     return '()', None
@@ -297,6 +334,7 @@ class tests(nodes.comment, nodes.Element):
 
 def setup(app):
     from docutils.parsers.rst import Directive
+    from sphinx.ext import autosummary
     from sphinx.transforms.post_transforms import SphinxPostTransform
 
     class Tests(Directive):
@@ -322,6 +360,7 @@ def setup(app):
 
     def fold(self, node): self.body.append('<details class="tests"><summary>Tests</summary>')
     def unfold(self, node): self.body.append('</details>')
+    autosummary.WELL_KNOWN_ABBREVIATIONS += ('eq.', 'eqs.', 'fig.', 'sec.') # they do not end a sentence
     app.add_node(tests, html=(fold, unfold))
     app.add_directive('tests', Tests)
     app.add_post_transform(Names)
@@ -340,7 +379,9 @@ def mathml(tex, block):
     from docutils.utils.math.latex2mathml import tex2mathml
     tex = re.sub(r'\\[bB]igg?[lr]?(?![a-zA-Z])', '', tex).replace(r'\dots', r'\ldots')
     tex = re.sub(r'(\\(?:bar|hat|tilde)\s+[A-Za-z])(?=[_^])', r'\1{}', tex) # the index stands beside the accent
-    return tex2mathml('{}' + tex if tex[0] in '_^' else tex, as_block=block)
+    # an accent touches its letter where the fonts have no table of positions; an over-script does not
+    found = tex2mathml('{}' + tex if tex[0] in '_^' else tex, as_block=block)
+    return found.replace('accent="true"', 'accent="false"').replace('ˉ', '¯')
 
 
 def formula(self, node):

@@ -38,7 +38,8 @@ WORDS = { # pattern, case-insensitive: what to write
 
 def prose(markdown):
     "Markdown without code, formulas, addresses and quoted text"
-    for pattern in (r'^```.*?^```', r'^    .*$', r'\$\$.*?\$\$', r'\$[^$\n]+\$', r'`[^`\n]*`', r'\]\([^)\s]*\)', r'https?://\S+'):
+    for pattern in (r'^```.*?^```', r'^    .*$', r'\$\$.*?\$\$', r'\$[^$\n]+\$', r'`[^`\n]*`', r'\]\([^)\s]*\)',
+                    r'https?://\S+'):
         markdown = re.sub(pattern, ' ', markdown, flags=re.M | re.S if '.*?' in pattern else re.M)
     return markdown
 
