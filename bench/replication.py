@@ -39,7 +39,8 @@ def table(both):
         return {'comparisons': len(d), 'decided': int(d.verdict.isin(DECIDED).sum()), **d.outcome.value_counts(),
                 'widest': f'{half.max():.4f}'}
     rows = {chapter: row(d) for chapter, d in both.groupby('chapter')} | {'all': row(both)}
-    order = ['comparisons', 'decided', 'the same', 'undecided once', 'decided both times, differently', 'flipped', 'widest']
+    order = ['comparisons', 'decided', 'the same', 'undecided once', 'decided both times, differently', 'flipped',
+             'widest']
     return pd.DataFrame(rows).T.reindex(columns=order).fillna(0)
 
 
@@ -51,8 +52,8 @@ if __name__ == '__main__':
     text = f"""# Do the findings replicate?
 
 All chapters were run with two master seeds, which draw all data, weights and batches anew (pretrained backbones
-included). {(both.outcome == 'the same').mean():.1%} of {len(both)} verdicts are the same; {flipped} flipped from higher to
-lower or back. *widest* is the largest half-width of an adjusted 95 % interval of the first run.
+included). {(both.outcome == 'the same').mean():.1%} of {len(both)} verdicts are the same; {flipped} flipped from
+higher to lower or back. *widest* is the largest half-width of an adjusted 95 % interval of the first run.
 
 {table(both).to_markdown()}
 

@@ -310,7 +310,7 @@ def _ecc(seed=0, n_chains=10, subsample=.67):
 def _lp(seed=0, prune=0): return LabelPowerset(prune=prune)
 
 @CLASSICAL.register('rakel')
-def _rakel(seed=0, k=3, m=None, overlapping=True, voting='soft'):
+def _rakel(seed=0, k=3, m:int=None, overlapping=True, voting='soft'):
     return RAkEL(k=k, m=m, overlapping=overlapping, voting=voting, random_state=seed)
 
 @CLASSICAL.register('2br')

@@ -67,7 +67,8 @@ def _scored(probs, targs, thresholds, groups):
         rows[f'{metric.__name__}, {average}'] = ci(metric, probs, targs, groups=groups, average=average, **kw)
     return pd.DataFrame(rows, index=['estimate','low','high']).T.rename_axis('metric')
 
-def _bullets(d): return '\n'.join(f'- {escape_markdown(k)}: {escape_markdown(v)}' for k,v in d.items())
+def _bullets(d):
+    return '\n'.join(f'- {escape_markdown(k)}: {escape_markdown(v)}' for k,v in d.items())
 
 _card = """# {name}
 

@@ -16,6 +16,7 @@ from stat import S_ISREG
 from matplotlib.figure import Figure
 from PIL import Image
 from ..core import MLICError
+from ..data.images import PIL_FORMATS
 from .bundle import load
 from .predictor import Predictor
 from ..interpret.maps import class_maps, plot_map
@@ -46,7 +47,8 @@ def explain(
     fig = Figure(figsize=(3 + 2*n, 2.8), layout='constrained') # no pyplot: a web page has threads
     axs = fig.subplots(1, 1 + n, width_ratios=[1.5, *[1]*n], squeeze=False)[0]
     plot_probs(table.head(10), axs[0])
-    for ax,l,p,m in zip(axs[1:], table.label, table.probability, maps[0]): plot_map(pixels, m, ax, f'{l} {p:.2f}')
+    for ax,l,p,m in zip(axs[1:], table.label, table.probability, maps[0]):
+        plot_map(pixels, m, ax, f'{l} {p:.2f}')
     return table, fig
 
 def plot_probs(
@@ -93,7 +95,7 @@ def _uploaded(sent, blocks):
     except (OSError, ValueError) as e: raise refused from e
     if size > MAX_UPLOAD_BYTES: raise MLICError(f"the file has {size:,} bytes; the limit is {MAX_UPLOAD_BYTES:,}")
     try:
-        with Image.open(file) as im: pixels = im.width*im.height
+        with Image.open(file, formats=PIL_FORMATS) as im: pixels = im.width*im.height
     except Exception: pixels = 0 # the Predictor says what is wrong with it
     if pixels > MAX_UPLOAD_PIXELS:
         raise MLICError(f"the image has {pixels:,} pixels; the limit is {MAX_UPLOAD_PIXELS:,}")
@@ -150,7 +152,8 @@ def serve(
     if not local and not auth:
         raise MLICError(f"host {host!r} opens the page to other machines; give auth=('name', 'password'), "
                         "or host='127.0.0.1' for this machine alone")
-    if not local: warnings.warn(f"the page listens on {host}: other machines can reach it, without encryption")
+    if not local:
+        warnings.warn(f"the page listens on {host}: other machines can reach it, without encryption")
     page = demo(bundle, k)
     _, address, _ = page.launch(
         server_name=host, server_port=port, auth=auth, share=False, max_file_size=MAX_UPLOAD_BYTES, quiet=True,

@@ -92,7 +92,8 @@ def report(
         p, y = check_scores(p, targs)
         six = evaluate(p, y, threshold)
         row = {'mAP': six['ap_macro'], **class_and_overall(p, y, threshold)}
-        if k is not None: row |= {f'{c} top-{k}': v for c,v in class_and_overall(p, y, _Top(k)).items()}
+        if k is not None:
+            row |= {f'{c} top-{k}': v for c,v in class_and_overall(p, y, _Top(k)).items()}
         row |= {'macro F1': six['f1_macro'], 'example F1': six['f1_examples'], 'LRAP': six['ap_examples'],
                 'macro AUC': six['roc_auc_macro'], 'Hamming loss': hamming(p, y, threshold),
                 'exact match': exact_match(p, y, threshold), 'ranking loss': ranking_loss(p, y),

@@ -141,7 +141,8 @@ def _download(name, arch, net, make, in_chans):
     "timm's weights"
     cfg = net.pretrained_cfg
     url, file = cfg.get('url'), cfg.get('hf_hub_filename') or 'model.safetensors'
-    if cfg.get('hf_hub_id'): url = f"https://huggingface.co/{cfg['hf_hub_id']}/resolve/main/{file}"
+    if cfg.get('hf_hub_id'):
+        url = f"https://huggingface.co/{cfg['hf_hub_id']}/resolve/main/{file}"
     if not url:
         raise MLICError(f"timm has no ImageNet weights of {name!r}; give the path of a file, "
                         f"weights='weights/{arch}.safetensors', or take another backbone")
@@ -266,4 +267,5 @@ def _load(net, arch, path, in_chans):
         lists = '; '.join(f'{len(names)} {what}: {_few(names)}' for what,names in wrong.items() if names)
         raise MLICError(f'{path} does not fit {arch}; {lists}')
     net.load_state_dict({**want, **found})
-    if unused: warnings.warn(f'{path}: {len(unused)} tensors above the feature maps are not used: {_few(unused)}')
+    if unused:
+        warnings.warn(f'{path}: {len(unused)} tensors above the feature maps are not used: {_few(unused)}')

@@ -84,7 +84,8 @@ class History(Callback):
 
     def __repr__(self):
         text = f'History of {len(self.rows)} epochs'
-        if self.lr is not None: text += f", learning rate {self.lr:.2g}{' (found)' if self.found else ''}"
+        if self.lr is not None:
+            text += f", learning rate {self.lr:.2g}{' (found)' if self.found else ''}"
         if not self.best: return text
         value = self.rows[self.best['epoch']][self.monitor]
         return text + f", best {self.monitor} {value:.4f} in epoch {self.best['epoch']}"

@@ -47,7 +47,8 @@ def quiet(
         learn.logger = _log
     return learn
 
-def _log(row): print('  '.join(f'{v:.4f}' if isinstance(v, float) else str(v) for v in row))
+def _log(row):
+    print('  '.join(f'{v:.4f}' if isinstance(v, float) else str(v) for v in row))
 
 # %% ../../nbs/training/learner.ipynb #5771eaae
 class PlainLoss(nn.Module):
