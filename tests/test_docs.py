@@ -58,6 +58,12 @@ def test_formulas_are_mathml():
     assert docs.mathml(r'\bar Y_i', False).count('mover') == 2 and 'display="block"' in docs.mathml('x', True)
 
 
+def test_signatures_show_the_arguments(site):
+    page = (site/'losses'/'ranking.html').read_text(encoding='utf-8')
+    entry = re.search(r'id="mlic.losses.ranking.LSEPLoss">(.*?)</dt>', page, re.S)[1]
+    assert 'pairs' in entry and 'kwargs' not in entry
+
+
 def test_names_of_other_packages():
     known = docs.elsewhere()
     assert known['F.softplus'].endswith('torch.nn.functional.softplus.html') and 'docs.fast.ai' in known['Learner']
@@ -90,8 +96,9 @@ def test_problems_are_found(site, tmp_path):
 
 
 def test_the_site_links_to_its_own_sources(site):
-    page = (site/'losses.html').read_text(encoding='utf-8')
-    assert '_modules/mlic/losses.html#LSEPLoss' in page and (site/'_modules'/'mlic'/'losses.html').exists()
+    page = (site/'losses'/'ranking.html').read_text(encoding='utf-8')
+    assert '_modules/mlic/losses/ranking.html#LSEPLoss' in page
+    assert (site/'_modules'/'mlic'/'losses'/'ranking.html').exists()
 
 
 # ---- the code of the pages ----------------------------------------------------------------------------------
@@ -241,7 +248,7 @@ def test_findings_fit_a_phone(browser, site):
     assert browser.js(wide) <= 400
 
 
-QUERIES = { # what people type: the page that answers; any of them may come first
+QUERIES = { # what people type: the page that answers
     'install': 'install', 'own csv': 'own_csv', 'my own data': 'own_csv', 'csv': 'own_csv',
     'missing labels': 'partial_labels',
     'unknown labels': 'partial_labels', 'pos_weight': 'imbalanced_labels', 'class imbalance': 'imbalanced_labels',
@@ -250,10 +257,12 @@ QUERIES = { # what people type: the page that answers; any of them may come firs
     'dask': 'cluster', 'ray': 'cluster', 'onnx': 'deploy', 'export to onnx': 'deploy', 'deploy': 'deploy',
     'threshold': 'choosing_thresholds', 'threshold per label': 'choosing_thresholds', 'small objects': 'small_objects',
     'extreme multi-label': 'many_labels', 'tutorial': 'tutorial', 'changelog': 'changelog', 'references': 'references',
-    'glossary': 'glossary', 'LSEP formula': 'losses', 'asymmetric': 'losses', 'LSEPLoss': 'losses', 'focal': 'losses',
-    'group_split': 'splits', 'bootstrap': 'bootstrap', 'per_label': 'metrics', 'ML-kNN': 'classical',
-    'classifier chains': 'classical', 'calibration': 'calibration', 'class activation map': 'maps', 'cli': 'cli',
-    'command line': 'cli', 'mlic_learner': 'learner', 'cache_activations': 'caching',
+    'glossary': 'glossary', 'LSEP formula': 'losses/ranking', 'asymmetric': 'losses/elementwise',
+    'LSEPLoss': 'losses/ranking', 'focal': 'losses/elementwise', 'group_split': 'data/splits',
+    'bootstrap': 'bootstrap', 'per_label': 'metrics/tables', 'ML-kNN': 'classical', 'classifier chains': 'classical',
+    'calibration': 'decisions/calibration', 'class activation map': 'interpret/maps', 'cli': 'cli',
+    'command line': 'cli', 'mlic_learner': 'training/learner', 'cache_activations': 'training/caching',
+    'mixup': 'mixup', 'resume': 'resuming', 'which loss': 'choosing_loss', 'custom loss': 'your_own',
 }
 
 
