@@ -24,13 +24,13 @@ FULL_RATES = (3e-4, 1e-3, 3e-3) # and for a whole network
 
 SIZES = dict(
     quick=dict(n=120, n_valid=60, n_test=200, replicates=2, size=32, epochs=2, bs=16, lr=3e-3),
-    default=dict(n=2000, n_valid=1000, n_test=10_000, replicates=8, size=64, epochs=15, bs=32, lr=RATES),
+    default=dict(n=1200, n_valid=600, n_test=6000, replicates=8, size=64, epochs=12, bs=32, lr=RATES),
     full=dict(n=20_000, n_valid=5000, n_test=20_000, replicates=8, size=224, epochs=15, bs=64, lr=RATES))
 PRETRAINING = dict(
     quick=dict(n=120, epochs=1, bs=16, lr=1e-3),
-    default=dict(n=2000, epochs=5, bs=32, lr=2e-3),
+    default=dict(n=2000, epochs=4, bs=32, lr=2e-3),
     full=dict(n=20_000, epochs=10, bs=64, lr=2e-3))
-DIGITS = dict(quick={}, default=dict(n=10_000, epochs=2, lr=5e-3), full=dict(n=100_000, epochs=2, lr=5e-3))
+DIGITS = dict(quick={}, default=dict(n=6000, epochs=2, lr=5e-3), full=dict(n=100_000, epochs=2, lr=5e-3))
 
 def profile()->str:
     "'quick' (does it run?), 'default' or 'full', as MLIC_PROFILE says"

@@ -13,13 +13,13 @@ WHOLE = dict(train='all', cache=False, tfms=None) # a whole network is trained, 
 def architectures()->dict: # source -> Results
     "Chapter 3: four families of networks from random weights"
     small = by_profile(quick=dict(n=60, n_valid=40, n_test=100, epochs=1),
-                       default=dict(n=500, n_valid=250, n_test=2000, replicates=5, size=48, epochs=5, bs=16, lr=2e-3),
+                       default=dict(n=240, n_valid=120, n_test=600, replicates=4, size=48, epochs=3, bs=16, lr=2e-3),
                        full=dict(lr=1e-3))
     archs = ('resnet18', 'densenet121', 'seresnet', 'darknet')
     return study({a: dict(arch=a) for a in archs}, weights=None, **WHOLE, **small)
 
 FEW_IMAGES = dict(quick=dict(n=60, n_valid=40, n_test=100, epochs=1),
-                  default=dict(n=400, n_valid=250, n_test=2000, replicates=5, size=48, epochs=6, bs=16), full={})
+                  default=dict(n=300, n_valid=150, n_test=1000, replicates=4, size=48, epochs=4, bs=16), full={})
 HEAD_RATES = dict(quick=3e-3, default=(1e-3, 3e-3, 1e-2), full=(1e-3, 3e-3, 1e-2))
 WHOLE_RATE = dict(quick=2e-3, default=2e-3, full=1e-3)
 
@@ -54,7 +54,7 @@ def heads()->dict: # source -> Results
     names = ('linear', 'mlp', 'gating', 'chaining', 'se', 'moe', 'csra', 'srn', 'query')
     return study({h: dict(head=h) for h in names})
 
-LEVELS = dict(quick={}, default=dict(n=800, n_valid=300, n_test=1500, replicates=5, epochs=15, lr=3e-3), full={})
+LEVELS = dict(quick={}, default=dict(n=500, n_valid=200, n_test=1000, replicates=5, epochs=12, lr=3e-3), full={})
 LEVEL_HEADS = {h: dict(head=h) for h in ('linear', 'multilevel', 'pyramid', 'fpn')}
 
 @lru_cache
@@ -65,7 +65,7 @@ def levels()->dict: # source -> Results
 @lru_cache
 def classical()->dict: # source -> Results
     "Chapter 9: classical multi-label classifiers on the features that the linear head reads"
-    less = by_profile(quick={}, default=dict(n=1000, n_valid=500, n_test=4000), full={})
+    less = by_profile(quick={}, default=dict(n=600, n_valid=300, n_test=3000, replicates=4), full={})
     names = ('linear', 'br', 'cc', 'ecc', 'lp', 'rakel', '2br', 'mlknn')
     return study({m: dict(head=m) for m in names}, **less)
 
