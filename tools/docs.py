@@ -34,6 +34,7 @@ KEYWORDS = { # words that people type, beyond those of the title: they lead to t
     'pages/plain_pytorch': 'pytorch, plain pytorch, training loop', 'pages/resuming': 'resume, checkpoint, interrupted',
     'pages/reading_results': 'verdict, confidence interval, significance, p value, equivalent, undecided',
     'pages/troubleshooting': 'error, errors, faq, out of memory, nan loss',
+    'pages/references': 'references, bibliography', 'pages/glossary': 'glossary, terms',
     'losses/ranking': 'lsep formula, ranking loss, warp', 'losses/elementwise': 'asymmetric, asl, focal, bce',
     'interpret/maps': 'class activation map, cam, grad-cam, heat map', 'cli/index': 'cli, command line',
 }
