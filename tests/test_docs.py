@@ -218,7 +218,7 @@ CUT = '''[...document.querySelectorAll("article td")].flatMap(td => {
     }
     return bad}).slice(0, 5)'''
 WIDE = '''[...document.querySelectorAll("article *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1 &&
-    !e.closest("pre,table,div.math,.cell_output")).map(e => e.outerHTML.slice(0, 80))'''
+    !e.closest("pre,table,.math,.cell_output")).map(e => e.outerHTML.slice(0, 80))'''
 FORMULAS = '[...document.querySelectorAll("math")]'
 NOT_DRAWN = r'/\|\s*[-—]+\s*\|/.test([...document.querySelectorAll("article p")].map(e => e.innerText).join("\n"))'
 

@@ -237,7 +237,7 @@ extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.autosummary', 'sphinx
 html_theme, html_title = 'furo', f'mlic {{docs.version()}}'
 html_static_path, html_css_files, html_js_files = [{assets!r}], ['docs.css'], ['docs.js']
 html_copy_source = html_show_sourcelink = html_show_sphinx = html_show_search_summary = False
-html_last_updated_fmt = None
+html_last_updated_fmt, html_use_index = None, False # the API page is the index
 html_theme_options = dict(top_of_page_buttons=[])
 html_favicon, html_search_scorer = {assets!r} + '/favicon.svg', {assets!r} + '/scorer.js'
 nb_execution_mode, nb_output_stderr, nb_render_markdown_format = 'off', 'remove', 'gfm'
@@ -386,7 +386,7 @@ def mathml(tex, block):
 
 
 def formula(self, node):
-    self.body.append(mathml(node.astext(), False))
+    self.body.append(f'<span class="math">{mathml(node.astext(), False)}</span>')
     raise nodes.SkipNode
 
 
