@@ -340,16 +340,18 @@ def conclude(
         known[chapter] = dict(question=question, finding=finding)
         file.write_text(json.dumps(dict(sorted(known.items())), indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
 
-def finding_of(found, metric, name_of=lambda s: {'synth_xray': 'X-ray', 'synth_planet': 'satellite'}.get(s, s))->str:
-    "The largest decided difference on each data set, in a few words"
-    parts = []
+def finding_of(
+    found:dict, # source -> DataFrame by variant: diff, low, high, verdict
+    metric, # how the metric is called
+)->str:
+    "The largest significant gain on each data set, or the largest loss where nothing gains, in a few words"
+    names, parts = {'synth_xray': 'X-ray', 'synth_planet': 'satellite'}, []
     for s,d in found.items():
-        g = d[d.verdict.isin(['higher', 'lower'])]
-        if not len(g):
-            parts.append(f'{name_of(s)}: none differs')
-            continue
-        higher = g[g.verdict == 'higher']
-        top = higher['diff'].idxmax() if len(higher) else g['diff'].idxmin()
-        r = g.loc[top]
-        parts.append(f"{name_of(s)}: {top} {r['diff']:+.3f} [{r.low:+.3f}, {r.high:+.3f}]")
+        higher, lower = d[d.verdict == 'higher'], d[d.verdict == 'lower']
+        text = '' if len(higher) else 'none gains' + (', ' if len(lower) else '')
+        if len(higher) or len(lower):
+            top = higher['diff'].idxmax() if len(higher) else lower['diff'].idxmin()
+            r = d.loc[top]
+            text += f"{top} {r['diff']:+.3f} [{r.low:+.3f}, {r.high:+.3f}]"
+        parts.append(f'{names.get(s, s)}: {text}')
     return f"{metric}, {'; '.join(parts)}"
