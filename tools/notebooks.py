@@ -13,7 +13,7 @@ SECONDS = {'01': 15, '02': 180, '03': 360, '04': 800, '05': 110, '06': 350, '07'
 # in workers of a kernel, whose stderr is the console
 QUIET = 'ignore::FutureWarning:torch.jit._script,ignore::UserWarning:mlic.models.backbones'
 # not needed to use the library
-NOT_NEEDED = '''nbdev execnb ghapi torchmetrics pytest ruff importlinter sphinx dask distributed ray accelerate
+NOT_NEEDED = '''nbdev execnb ghapi torchmetrics pytest ruff importlinter dask distributed ray accelerate
     onnx onnxscript onnxruntime gradio'''.split()
 
 
