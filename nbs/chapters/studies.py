@@ -50,9 +50,10 @@ def losses()->dict: # source -> Results
 
 @lru_cache
 def heads()->dict: # source -> Results
-    "Chapter 6: nine heads under BCE"
-    names = ('linear', 'mlp', 'gating', 'chaining', 'se', 'moe', 'csra', 'srn', 'query')
-    return study({h: dict(head=h) for h in names})
+    "Chapter 6: heads under BCE; on maps of four positions the spatial ones have nothing to attend to"
+    names = ['linear', 'mlp', 'gating', 'chaining', 'se', 'moe']
+    spatial = by_profile(quick=['csra', 'query'], default=[], full=['csra', 'srn', 'query']) # need maps of some size
+    return study({h: dict(head=h) for h in names + spatial})
 
 LEVELS = dict(quick={}, default=dict(n=500, n_valid=200, n_test=1000, replicates=5, epochs=12, lr=3e-3), full={})
 LEVEL_HEADS = {h: dict(head=h) for h in ('linear', 'multilevel', 'pyramid', 'fpn')}
