@@ -47,7 +47,7 @@ def test_docments_become_fields():
 
 def test_links_into_the_site():
     at = lambda md: docs.relinked(md, docs.NBS/'chapters'/'01_datasets.ipynb')
-    assert at('[c](../core.html#encode)') == '[c](../core.ipynb#encode)'
+    assert at('[c](../core.html#encode)') == '[c](../core.ipynb#mlic.core.encode)'
     assert at('[h](#A-heading)') == '[h](#a-heading)'
     assert at('[w](https://a.org)') == '[w](https://a.org)'
     assert docs.relinked('[s](../bench/RESULTS.md)', docs.NBS/'index.ipynb') == '[s](pages/speed.md)'

@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SUBJECTS = { # caption: modules and packages, the foundations first
     'Foundations': ['core', 'store'],
-    'Losses and metrics': ['losses', 'metrics', 'bootstrap'],
+    'Losses and metrics': ['metrics', 'losses', 'bootstrap'],
     'Data': ['data'],
     'Models': ['models'],
     'Training': ['training'],
