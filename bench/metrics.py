@@ -175,13 +175,15 @@ def ms(s):
 def intervals(metric, p, t, n, seed, kw):
     "95 % intervals of one set of resamples: percentiles, BCa (None for large N), basic, `ci`"
     N, got = len(p), ci(metric, p, t, n=n, seed=seed, **kw)
-    if np.isnan(got.estimate): return None
+    if np.isnan(got.estimate):
+        return None
     values = lambda W: metric(p, t, sample_weight=W, **kw)
     v = np.concatenate([values(W) for W in resamples(N, n, seed=seed)])
     v = v[~np.isnan(v)]
     low, high = np.quantile(v, [.025,.975])
     bounds = [(low, high), None, (2*got.estimate - high, 2*got.estimate - low), got[1:]]
-    if N > 500: return got.estimate, bounds
+    if N > 500:
+        return got.estimate, bounds
     d = values(1 - np.eye(N, dtype=np.int32)) # the jackknife
     d = np.nanmean(d) - d[~np.isnan(d)]
     z0 = norm.ppf(np.clip((np.mean(v < got.estimate) + np.mean(v <= got.estimate))/2, .5/n, 1 - .5/n))
@@ -222,7 +224,8 @@ def coverage():
         truth = np.mean([metric(*sample(200_000), **kw) for _ in range(3)])
         held, bias = [], []
         for r in range(reps):
-            if (found := intervals(metric, *sample(N), n, r, kw)) is None: continue
+            if (found := intervals(metric, *sample(N), n, r, kw)) is None:
+                continue
             estimate, bounds = found
             held.append([np.nan if b is None else b[0] <= truth <= b[1] for b in bounds])
             bias.append(estimate - truth)

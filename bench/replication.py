@@ -26,8 +26,10 @@ def compared(first, second):
     both = verdicts(first).merge(verdicts(second), on=['chapter', 'family', 'source', 'variant'], suffixes=('', '_2'))
     def outcome(r):
         pair = {r.verdict, r.verdict_2}
-        if len(pair) == 1: return 'the same'
-        if pair == {'higher', 'lower'}: return 'flipped'
+        if len(pair) == 1:
+            return 'the same'
+        if pair == {'higher', 'lower'}:
+            return 'flipped'
         return 'undecided once' if not pair <= DECIDED else 'decided both times, differently'
     return both.assign(outcome=both.apply(outcome, axis=1))
 

@@ -50,7 +50,8 @@ def main():
         for size,n in SIZES.items():
             with tempfile.TemporaryDirectory() as d:
                 files = [Path(d)/f'{i}.{ext}' for i in range(n)]
-                for f,im in zip(files, generate(n, size).images): Image.fromarray(im).save(f, **how)
+                for f,im in zip(files, generate(n, size).images):
+                    Image.fromarray(im).save(f, **how)
                 made = rate(lambda: generate(n, size), n)
                 read = rate(lambda: [np.asarray(Image.open(f)) for f in files], n)
                 written, opened = on_disk(make, n, size, Path(d)/'set')
@@ -58,4 +59,5 @@ def main():
                   f'| {written:.0f} | {opened:.0f} |')
 
 
-if __name__ == '__main__': main()
+if __name__ == '__main__':
+    main()

@@ -97,7 +97,8 @@ def control():
 if __name__ == '__main__':
     warnings.filterwarnings('ignore')
     for name in ('shrink', 'control'):
-        if name in sys.argv[1:]: sys.exit(dict(shrink=shrink, control=control)[name]())
+        if name in sys.argv[1:]:
+            sys.exit(dict(shrink=shrink, control=control)[name]())
     print(
         f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, scikit-learn {sklearn.__version__}, numpy"
         f" {np.__version__}, torch {torch.__version__}, 1 thread, float32 scores, medians; the loop is 2 of its 100"

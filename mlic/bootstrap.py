@@ -25,7 +25,8 @@ def resamples(
 ): # yields int32 arrays (b,N), b at most `size`, n rows in all
     "How often each image is in each bootstrap sample"
     units = np.arange(N) if groups is None else pd.factorize(np.asarray(groups, object))[0]
-    if len(units) != N: raise MLICError(f"groups has {len(units)} entries for {N} images")
+    if len(units) != N:
+        raise MLICError(f"groups has {len(units)} entries for {N} images")
     if N and units.min() < 0:
         raise MLICError(f"groups: row {units.argmin()} has no group; give every image one "
                         "(its own name, if it stands alone)")
@@ -48,7 +49,8 @@ _not_fractions = 'coverage', 'log_loss' # metrics of `METRICS` that are not betw
 
 def _function(metric):
     "The function behind a `partial`"
-    while isinstance(metric, partial): metric = metric.func
+    while isinstance(metric, partial):
+        metric = metric.func
     return metric
 
 def ci(
@@ -62,9 +64,12 @@ def ci(
     **kwargs # to `metric`: average, threshold, ...
 )->Interval: # of numbers, or of (K,) arrays with `average=None`
     "Basic bootstrap interval (Davison 1997, eq. 5.6) over images or whole groups; of fractions on the arcsine scale"
-    if isinstance(metric, str): metric = METRICS[metric]
-    if not 0 < level < 1: raise MLICError(f"level is {level!r}; it must be between 0 and 1, such as .95")
-    if not n >= 1: raise MLICError(f"n is {n!r}; give the number of resamples")
+    if isinstance(metric, str):
+        metric = METRICS[metric]
+    if not 0 < level < 1:
+        raise MLICError(f"level is {level!r}; it must be between 0 and 1, such as .95")
+    if not n >= 1:
+        raise MLICError(f"n is {n!r}; give the number of resamples")
     probs, targs = check_scores(probs, targs)
     N = len(probs)
     estimate = metric(probs, targs, **kwargs)
@@ -83,7 +88,8 @@ def ci(
 def _of_weights(metric, probs, targs, W, kwargs):
     "The metric for each set of weights, checked"
     values = np.asarray(metric(probs, targs, sample_weight=W, **kwargs), dtype=float)
-    if len(np.atleast_1d(values)) == len(W): return np.atleast_1d(values)
+    if len(np.atleast_1d(values)) == len(W):
+        return np.atleast_1d(values)
     raise MLICError(f"{_function(metric)!r} takes sample_weight, but gave shape {values.shape} for {len(W)} sets of "
                     "weights (B,N); return a value for each set, or drop the argument")
 
@@ -93,7 +99,8 @@ def _reflected(estimate, values, level, fraction):
         low, high = np.reshape([_reflected(e, v, level, fraction) for e,v in zip(estimate, values.T)], (-1,2)).T
         return low, high
     values = values[~np.isnan(values)]
-    if not len(values): return np.nan, np.nan
+    if not len(values):
+        return np.nan, np.nan
     to = (lambda x: np.arcsin(np.sqrt(np.clip(x, 0, 1)))) if fraction else (lambda x: x)
     low, high = 2*to(estimate) - np.quantile(to(values), [(1+level)/2, (1-level)/2])
     return tuple(float(np.sin(np.clip(x, 0, np.pi/2))**2 if fraction else x) for x in (low, high))

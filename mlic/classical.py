@@ -48,7 +48,8 @@ class _OneLabel(ClassifierMixin, BaseEstimator):
 def _check_labels(Y):
     "`MLICError` for the first entry of `Y` that is not 0 or 1"
     bad = np.argwhere(~np.isin(Y, (0, 1)))
-    if not len(bad): return
+    if not len(bad):
+        return
     i, j = bad[0]
     raise MLICError(f"Y[{i},{j}] is {Y[i,j]}; these estimators need 0 or 1 for every label of every image: "
                     "leave out images with unknown labels, or use a network with its masked losses")
@@ -72,7 +73,8 @@ class _MultiLabel(ClassifierMixin, BaseEstimator):
         X, Y = validate_data(self, X, Y, accept_sparse='csr', multi_output=True, dtype=[np.float32, np.float64])
         check_classification_targets(Y)
         self.dtype_ = Y.dtype # of predictions
-        if Y.ndim == 1: Y = Y[:,None]
+        if Y.ndim == 1:
+            Y = Y[:,None]
         _check_labels(Y)
         base = getattr(self, 'base', None)
         if base is not None and not hasattr(base, 'predict_proba'):
@@ -200,7 +202,8 @@ def _subsets(K, k, m, rng):
         every = list(combinations(range(K), k))
         return every if total <= m else [every[i] for i in rng.permutation(total)[:m]]
     out = {}
-    while len(out) < m: out[tuple(sorted(int(i) for i in rng.choice(K, k, replace=False)))] = None
+    while len(out) < m:
+        out[tuple(sorted(int(i) for i in rng.choice(K, k, replace=False)))] = None
     return list(out)
 
 class RAkEL(_MultiLabel):
@@ -222,8 +225,10 @@ class RAkEL(_MultiLabel):
             raise MLICError(f"k={self.k}, m={self.m}: both must be at least 1")
         check_choice('voting', self.voting, ('soft', 'hard'))
         k, m = min(self.k, K), 2*K if self.m is None else self.m
-        if self.overlapping: self.subsets_ = _subsets(K, k, m, rng)
-        else: self.subsets_ = [tuple(sorted(p.tolist())) for p in np.split(rng.permutation(K), range(k, K, k))]
+        if self.overlapping:
+            self.subsets_ = _subsets(K, k, m, rng)
+        else:
+            self.subsets_ = [tuple(sorted(p.tolist())) for p in np.split(rng.permutation(K), range(k, K, k))]
         jobs = (delayed(LabelPowerset(base).fit)(X, Y[:,list(s)]) for s in self.subsets_)
         self.members_ = parallel(jobs, len(self.subsets_), self.n_jobs)
         self.voters_ = np.bincount([j for s in self.subsets_ for j in s], minlength=K) # members that vote on a label
@@ -247,7 +252,8 @@ class StackedBR(_MultiLabel):
         random_state=None, # seed of the folds
     ): self.base, self.cv, self.n_jobs, self.random_state = base, cv, n_jobs, random_state
     def _fit(self, X, Y, base):
-        if len(Y) < self.cv: raise MLICError(f"{len(Y)} images cannot be split into cv={self.cv} folds")
+        if len(Y) < self.cv:
+            raise MLICError(f"{len(Y)} images cannot be split into cv={self.cv} folds")
         first = np.zeros(Y.shape)
         seed = check_random_state(self.random_state).randint(2**31-1)
         for a,b in progress(KFold(self.cv, shuffle=True, random_state=seed).split(Y), self.cv, after=2):
@@ -268,7 +274,8 @@ class MLkNN(_MultiLabel):
     def _fit(self, X, Y, base):
         if len(Y) <= self.k:
             raise MLICError(f"{self.k} neighbours need more than {self.k} images; there are n_samples = {len(Y)}")
-        if self.k < 1 or self.s <= 0: raise MLICError(f"k={self.k}, s={self.s}: both must be positive")
+        if self.k < 1 or self.s <= 0:
+            raise MLICError(f"k={self.k}, s={self.s}: both must be positive")
         nearest = NearestNeighbors(n_neighbors=self.k, metric=self.metric, algorithm='brute', n_jobs=self.n_jobs)
         self.neighbors_ = nearest.fit(X)
         self.Y_, N, K, s = Y, *Y.shape, self.s
@@ -289,7 +296,8 @@ class MLkNN(_MultiLabel):
                 others = idx != np.arange(a, a+len(idx))[:,None]
                 others[others.all(1),0] = False # among many equal images it may not be its own neighbour
                 idx = idx[others].reshape(-1, self.k)
-            for i in idx.T: out[a:a+len(idx)] += self.Y_[i]
+            for i in idx.T:
+                out[a:a+len(idx)] += self.Y_[i]
         return out
     def _proba(self, X): return self.posterior_[self._counts(X), np.arange(self.n_labels_)]
 

@@ -24,8 +24,10 @@ def check_choice(
     choices, # what it may be
 ):
     "`value` if it is among `choices`; otherwise an `MLICError` that lists them"
-    try: known = value in choices
-    except TypeError: known = False # an unhashable value
+    try:
+        known = value in choices
+    except TypeError:
+        known = False # an unhashable value
     if not known:
         raise MLICError(f"{name} is {value!r}; choose from: {', '.join(map(str, choices))}")
     return value
@@ -38,7 +40,8 @@ def _labelset(labels, i):
                         "split the text into a list first, [] for no label")
     res = list(labels)
     for l in res:
-        if not isinstance(l, str) or not l: raise MLICError(f"row {i}: a label is a non-empty str, got {l!r}")
+        if not isinstance(l, str) or not l:
+            raise MLICError(f"row {i}: a label is a non-empty str, got {l!r}")
     return res
 
 # %% ../nbs/core.ipynb #4fc08293
@@ -94,12 +97,15 @@ def check_targs(
     name='targs', # what the message calls it
 ):
     "`targs` if it is a label matrix; otherwise an `MLICError` with the shape or the first bad index"
-    if not is_tensor(targs): targs = np.asarray(targs)
-    if targs.ndim != 2: raise MLICError(f"{name} must have shape (N,K), got {tuple(targs.shape)}")
+    if not is_tensor(targs):
+        targs = np.asarray(targs)
+    if targs.ndim != 2:
+        raise MLICError(f"{name} must have shape (N,K), got {tuple(targs.shape)}")
     if K is not None and targs.shape[1] != K:
         raise MLICError(f"{name} has {targs.shape[1]} columns, but there are {K} labels")
     ok = (targs == 0) | (targs == 1)
-    if unknown: ok = ok | (targs == -1) & (targs < 0) # in torch, 255 of uint8 equals -1
+    if unknown:
+        ok = ok | (targs == -1) & (targs < 0) # in torch, 255 of uint8 equals -1
     if not bool(ok.all()):
         bad = (~ok).nonzero()[0] if is_tensor(ok) else np.argwhere(~ok)[0]
         i,j = (int(v) for v in bad)
@@ -140,7 +146,8 @@ class Settings:
     @property
     def cache(self)->Path:
         "MLIC_CACHE: the folder of files that can be made again; by default the user's cache folder"
-        if path := os.environ.get('MLIC_CACHE'): return Path(path)
+        if path := os.environ.get('MLIC_CACHE'):
+            return Path(path)
         from platformdirs import user_cache_path
         return user_cache_path('mlic')
     @property
@@ -160,7 +167,8 @@ def progress(
     desc=None, # text before the bar
 ): # iterable of the same items
     "`gen` with a progress bar; without one if `show` is False, with MLIC_QUIET, and in worker processes"
-    if not show or settings.quiet or current_process().name != 'MainProcess': return gen
+    if not show or settings.quiet or current_process().name != 'MainProcess':
+        return gen
     from tqdm import tqdm
     interval = .1 if sys.stderr.isatty() or 'ipykernel' in sys.modules else 30
     return tqdm(gen, desc=desc, total=total, delay=after, leave=False, mininterval=interval)

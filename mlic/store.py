@@ -23,60 +23,79 @@ def _owner_is_gone(
     "Has the process that wrote `file` ended? On another host: is the file more than a day old?"
     host, pid = (file.name.removeprefix(UNFINISHED).split('_') + ['', ''])[:2]
     try:
-        if host != _host(): return time.time() - file.lstat().st_mtime > 86400
+        if host != _host():
+            return time.time() - file.lstat().st_mtime > 86400
         os.kill(int(pid), 0)
         return False
-    except (ProcessLookupError, ValueError): return True
-    except OSError: return False # the process belongs to another user, or the file is gone
+    except (ProcessLookupError, ValueError):
+        return True
+    except OSError:
+        return False # the process belongs to another user, or the file is gone
 
 def _host()->str: return ''.join(c for c in platform.node() if c.isalnum()) or 'host'
 
 def _remove(path:Path):
     "Remove a file or a folder if it is there"
-    if path.is_dir() and not path.is_symlink(): shutil.rmtree(path, ignore_errors=True)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
     else:
-        with suppress(OSError): path.unlink()
+        with suppress(OSError):
+            path.unlink()
 
 def remove_leftovers(
     folder, # a folder that `atomic` writes to
 ):
     "Remove what killed processes left half-written in `folder`"
     for file in Path(folder).glob(UNFINISHED + '*'):
-        if _owner_is_gone(file): _remove(file)
+        if _owner_is_gone(file):
+            _remove(file)
 
 # %% ../nbs/store.ipynb #fc184402
 def _sync(path:Path):
     "Wait until a file or a folder's list of names is on the disk"
-    try: fd = os.open(path, os.O_RDONLY)
-    except PermissionError: return # Windows cannot open a folder
-    try: os.fsync(fd)
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        return # Windows cannot open a folder
+    try:
+        os.fsync(fd)
     except OSError as e:
-        if e.errno != errno.EINVAL: raise # some file systems cannot sync a folder
-    finally: os.close(fd)
+        if e.errno != errno.EINVAL:
+            raise # some file systems cannot sync a folder
+    finally:
+        os.close(fd)
 
 def _sync_all(path:Path):
     "Wait until a file, or a folder with all that it holds, is on the disk; many files in one step where the system can"
     files = [path, *path.rglob('*')]
     if len(files) > 20:
-        try: syncfs = ctypes.CDLL(None).syncfs # Linux: the whole file system at once, much faster than file by file
-        except (AttributeError, OSError, TypeError): syncfs = None
+        try:
+            syncfs = ctypes.CDLL(None).syncfs # Linux: the whole file system at once, much faster than file by file
+        except (AttributeError, OSError, TypeError):
+            syncfs = None
         if syncfs:
             fd = os.open(path, os.O_RDONLY)
             try:
-                if syncfs(fd) == 0: return
-            finally: os.close(fd)
-    for f in files: _sync(f)
+                if syncfs(fd) == 0:
+                    return
+            finally:
+                os.close(fd)
+    for f in files:
+        _sync(f)
 
 def _exchange(a:Path, b:Path)->bool:
     "Swap two names in one step (Linux's renameat2); False where the system cannot"
-    try: rename = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, OSError): return False
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
     AT_FDCWD, RENAME_EXCHANGE = -100, 2
     return rename(AT_FDCWD, os.fsencode(a), AT_FDCWD, os.fsencode(b), RENAME_EXCHANGE) == 0
 
 def _move_into_place(tmp:Path, path:Path):
     "Rename `tmp` to `path`; where the system can, an old folder is exchanged in one step"
-    if not (tmp.is_dir() and path.is_dir()): return os.replace(tmp, path)
+    if not (tmp.is_dir() and path.is_dir()):
+        return os.replace(tmp, path)
     if not _exchange(tmp, path):
         old = tmp.with_name(tmp.name + '_old')
         os.replace(path, old)
@@ -110,7 +129,8 @@ def atomic(
         if e.errno in (errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EEXIST):
             raise MLICError(f"{path}: cannot be written ({e.strerror}); choose another folder") from e
         raise
-    finally: _remove(tmp)
+    finally:
+        _remove(tmp)
 
 # %% ../nbs/store.ipynb #37c30528
 @contextmanager
@@ -120,17 +140,22 @@ def locked(
 ): # yields True where this process has it
     "A lock that one process at a time holds; the operating system takes it back from a process that dies"
     path = Path(path)
-    try: path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise MLICError(f"{path.parent}: cannot be written ({e.strerror}); choose another folder") from e
     lock = FileLock(path, timeout=-1 if wait else 0)
-    try: lock.acquire()
+    try:
+        lock.acquire()
     except Timeout:
         yield False
         return
-    except OSError as e: raise MLICError(f"{path}: cannot be written ({e.strerror}); choose another folder") from e
-    try: yield True
-    finally: lock.release()
+    except OSError as e:
+        raise MLICError(f"{path}: cannot be written ({e.strerror}); choose another folder") from e
+    try:
+        yield True
+    finally:
+        lock.release()
 
 # %% ../nbs/store.ipynb #42819d8b
 class Damaged(MLICError):
@@ -140,8 +165,10 @@ def sha256(
     data, # bytes, or the path of a file
 )->str:
     "SHA-256 as 64 hexadecimal digits"
-    if isinstance(data, (bytes, bytearray, memoryview)): return hashlib.sha256(data).hexdigest()
-    with open(data, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return hashlib.sha256(data).hexdigest()
+    with open(data, 'rb') as f:
+        return hashlib.file_digest(f, 'sha256').hexdigest()
 
 def quarantine(
     path, # file or folder that cannot be used
@@ -164,7 +191,8 @@ def write_json(
     "`content` with its checksum, written atomically"
     text = _canonical(content)
     whole = {'sha256': sha256(text.encode()), 'content': json.loads(text)}
-    with atomic(path) as tmp: tmp.write_text(json.dumps(whole, indent=1, ensure_ascii=False), encoding='utf-8')
+    with atomic(path) as tmp:
+        tmp.write_text(json.dumps(whole, indent=1, ensure_ascii=False), encoding='utf-8')
 
 def read_json(
     path, # file that `write_json` wrote
@@ -173,11 +201,14 @@ def read_json(
     try:
         whole = json.loads(Path(path).read_bytes().decode())
         content, claimed = whole['content'], whole['sha256']
-        if set(whole) != {'content', 'sha256'}: raise ValueError('unexpected fields')
-    except FileNotFoundError: raise
+        if set(whole) != {'content', 'sha256'}:
+            raise ValueError('unexpected fields')
+    except FileNotFoundError:
+        raise
     except (ValueError, KeyError, TypeError, RecursionError) as e:
         raise Damaged(f"{path}: not a file of this library ({type(e).__name__})") from e
-    if sha256(_canonical(content).encode()) == claimed: return content
+    if sha256(_canonical(content).encode()) == claimed:
+        return content
     raise Damaged(f"{path}: the content does not match its checksum")
 
 # %% ../nbs/store.ipynb #ebc27273
@@ -197,10 +228,13 @@ def check_seal(
     folder, # folder that `seal` has sealed
 ):
     "`Damaged` where a file of a sealed folder is changed, missing or unlisted"
-    try: claimed = (Path(folder)/SUMS).read_bytes().decode()
-    except (FileNotFoundError, ValueError) as e: raise Damaged(f"{folder}: no readable list of checksums") from e
+    try:
+        claimed = (Path(folder)/SUMS).read_bytes().decode()
+    except (FileNotFoundError, ValueError) as e:
+        raise Damaged(f"{folder}: no readable list of checksums") from e
     found = _sums(Path(folder))
-    if found == claimed: return
+    if found == claimed:
+        return
     names = {line.partition('  ')[2] for line in {*claimed.split('\n')} ^ {*found.split('\n')}}
     raise Damaged(f"{folder}: {', '.join(sorted(names))[:200]}: missing, unlisted or changed since it was written")
 
@@ -213,10 +247,14 @@ def once(
     "Compute an answer the first time, and read it from `path` afterwards; one process at a time computes it"
     path = Path(path)
     with locked(path.parent/'locks'/f'{path.name}.lock', wait) as mine:
-        if not mine: return None
-        try: return read_json(path)
-        except FileNotFoundError: pass
-        except Damaged as e: quarantine(path, e)
+        if not mine:
+            return None
+        try:
+            return read_json(path)
+        except FileNotFoundError:
+            pass
+        except Damaged as e:
+            quarantine(path, e)
         made = make()
         write_json(path, made)
     return json.loads(_canonical(made))

@@ -16,7 +16,9 @@ def cache(tmp_path_factory):
 
 def pytest_collection_modifyitems(config, items):
     "Tests marked slow or cuda are skipped, and counted as such, unless `-m` asks for them"
-    if config.getoption('-m'): return
+    if config.getoption('-m'):
+        return
     for item in items:
         for mark in ('slow', 'cuda'):
-            if mark in item.keywords: item.add_marker(pytest.mark.skip(reason=f'marked {mark}'))
+            if mark in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=f'marked {mark}'))

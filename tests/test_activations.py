@@ -12,7 +12,8 @@ def filled(folder, n=6, shard=2):
     "A store whose row i holds the number i"
     shutil.rmtree(folder, ignore_errors=True)
     store = ActivationStore(folder, n=n, shard=shard)
-    for s in range(store.shards): store.write(s, [X[store.items(s)], X[store.items(s), :1]])
+    for s in range(store.shards):
+        store.write(s, [X[store.items(s)], X[store.items(s), :1]])
     assert store.verify() == []
     return store
 
@@ -35,8 +36,10 @@ def test_no_flipped_bit_of_the_description_is_believed(tmp_path):
         for bit in (1, 2, 16):
             file = tmp_path/'s'/'meta.json'
             file.write_bytes(whole[:at] + bytes([whole[at] ^ bit]) + whole[at+1:])
-            try: opened = ActivationStore(tmp_path/'s')
-            except MLICError: continue
+            try:
+                opened = ActivationStore(tmp_path/'s')
+            except MLICError:
+                continue
             assert opened.meta == dict(n=6, views=1, dtype='float32', shard=2)
 
 
@@ -45,7 +48,8 @@ def test_a_store_with_a_damaged_description_starts_anew(tmp_path):
     for text in ('', '{}', '[]', 'null', wrong):
         store = filled(tmp_path/'s')
         (store.folder/'meta.json').write_text(text)
-        with pytest.warns(UserWarning, match='cannot be used'): again = ActivationStore(tmp_path/'s', n=6, shard=2)
+        with pytest.warns(UserWarning, match='cannot be used'):
+            again = ActivationStore(tmp_path/'s', n=6, shard=2)
         assert again.missing() == [0, 1, 2]
 
 
@@ -79,35 +83,42 @@ def test_a_full_disk_is_an_error_and_leaves_nothing_half_written(tmp_path):
     disk = tmp_path/'disk'
     disk.mkdir()
     mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', disk]).returncode == 0
-    if not mounted: pytest.skip('no right to mount')
+    if not mounted:
+        pytest.skip('no right to mount')
     try:
         store = ActivationStore(disk/'s', n=40, shard=10)
         def write(s): store.write(s, [np.zeros((10, 2000)), np.zeros((10, 3))]) # 80 kB
         with pytest.raises(MLICError, match='the disk is full; make room'):
-            for s in range(4): write(s)
+            for s in range(4):
+                write(s)
         done = [s for s in range(4) if s not in store.missing()]
         assert done and store.verify() == store.missing()
         assert not list((disk/'s').glob('.unfinished*'))
         shutil.rmtree(store.folder/f'{done[0]:05}') # room is made
         write(store.missing()[-1])
-    finally: subprocess.run(['umount', disk])
+    finally:
+        subprocess.run(['umount', disk])
 
 
 def test_files_follow_the_umask(tmp_path):
     was = os.umask(0o027) # a group shares them
-    try: store = filled(tmp_path/'s')
-    finally: os.umask(was)
+    try:
+        store = filled(tmp_path/'s')
+    finally:
+        os.umask(was)
     files = [p for p in store.folder.rglob('*') if p.is_file() and p.name != '.lock']
     assert {oct(p.stat().st_mode & 0o777) for p in files} == {'0o640'}
 
 
 def test_more_shards_than_a_process_may_open_files(tmp_path):
     store = ActivationStore(tmp_path/'s', n=300, shard=1)
-    for s in range(300): store.write(s, [np.full((1,2), s), np.full((1,3), -s)])
+    for s in range(300):
+        store.write(s, [np.full((1,2), s), np.full((1,3), -s)])
     opened = len(os.listdir('/proc/self/fd')) if os.path.exists('/proc/self/fd') else 0
     x, y = store.read(np.arange(299, -1, -1))
     assert (x[:,0].numpy() == np.arange(299, -1, -1)).all() and (y[:,2] == -x[:,0]).all()
-    if opened: assert len(os.listdir('/proc/self/fd')) < opened + 5
+    if opened:
+        assert len(os.listdir('/proc/self/fd')) < opened + 5
 
 
 # ---- processes ----------------------------------------------------------------------------------------------
@@ -171,7 +182,8 @@ def whole(tmp_path_factory):
 @pytest.mark.slow
 def test_a_killed_pass_keeps_what_it_finished_and_goes_on(tmp_path, whole):
     killed = start(tmp_path, 'killed', 'slow')
-    while not (tmp_path/'first').exists() and killed.poll() is None: time.sleep(.1)
+    while not (tmp_path/'first').exists() and killed.poll() is None:
+        time.sleep(.1)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     store, = (ActivationStore(p) for p in (tmp_path/'killed').iterdir())

@@ -52,4 +52,5 @@ def test_balanced_before_and_after_caching_draws_the_same(source, tmp_path):
 
 def test_the_validation_set_is_left_as_it_is(source, tmp_path):
     plain = cached(learner(source), tmp_path).dls
-    for (_, a), (_, b) in zip(plain.valid, balanced(plain, .2).valid): assert (a == b).all()
+    for (_, a), (_, b) in zip(plain.valid, balanced(plain, .2).valid):
+        assert (a == b).all()

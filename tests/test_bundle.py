@@ -63,9 +63,11 @@ def test_a_pickle_is_not_opened_under_any_name(copy, bundle, tmp_path):
     for name, data in (('model.safetensors', code), ('model.safetensors', (tmp_path/'x.pth').read_bytes()),
                        ('bundle.json', code)):
         (copy/name).write_bytes(data)
-        with pytest.raises(MLICError): load(copy)
+        with pytest.raises(MLICError):
+            load(copy)
         shutil.copy(bundle/name, copy/name)
-    for name in ('model.pkl', 'export.pkl', '__init__.py', 'pytorch_model.bin'): (copy/name).write_bytes(code)
+    for name in ('model.pkl', 'export.pkl', '__init__.py', 'pytorch_model.bin'):
+        (copy/name).write_bytes(code)
     load(copy) # what lies beside is not looked at
     assert not trace.exists()
     pickle.loads(code)
@@ -76,15 +78,18 @@ def test_an_archive_is_not_unpacked(tmp_path):
     with zipfile.ZipFile(tmp_path/'b.zip', 'w') as z:
         z.writestr('../i_was_unpacked', 'out')
         z.writestr('bundle.json', '{}')
-    with pytest.raises(MLICError, match='not an archive'): load(tmp_path/'b.zip')
+    with pytest.raises(MLICError, match='not an archive'):
+        load(tmp_path/'b.zip')
     assert not list(tmp_path.parent.rglob('i_was_unpacked'))
 
 
 @pytest.mark.parametrize('name', ['../../x', '/etc/passwd', 'hf-hub:someone/resnet18', 'hf_hub:a/b', 'local-dir:/tmp',
                                   'https://example.org/resnet18', '__import__', 'os.system', 'resnet18.tv_in1k/../x'])
 def test_a_name_reaches_no_file_and_no_network(copy, name):
-    with pytest.raises(MLICError): load(described(copy, backbone=dict(name=name, pool=None, size=None)))
-    with pytest.raises(MLICError): load(described(copy, head=dict(name=name, args={})))
+    with pytest.raises(MLICError):
+        load(described(copy, backbone=dict(name=name, pool=None, size=None)))
+    with pytest.raises(MLICError):
+        load(described(copy, head=dict(name=name, args={})))
 
 
 @pytest.mark.parametrize('name', ['bundle.json', 'model.safetensors'])
@@ -92,25 +97,32 @@ def test_links_pipes_and_devices_are_refused(copy, bundle, name):
     for make in (lambda f: f.symlink_to(bundle/name), lambda f: f.symlink_to('/dev/zero'), os.mkfifo, Path.mkdir):
         (copy/name).unlink()
         make(copy/name)
-        with pytest.raises(MLICError): load(copy)
-        if (copy/name).is_dir() and not (copy/name).is_symlink(): (copy/name).rmdir()
-        else: (copy/name).unlink()
+        with pytest.raises(MLICError):
+            load(copy)
+        if (copy/name).is_dir() and not (copy/name).is_symlink():
+            (copy/name).rmdir()
+        else:
+            (copy/name).unlink()
         shutil.copy(bundle/name, copy/name)
     load(copy)
 
 
 def test_giant_files_take_no_memory(copy):
-    with open(copy/'bundle.json', 'r+b') as f: f.truncate(2**33)
-    with pytest.raises(MLICError, match='more than'): load(copy)
+    with open(copy/'bundle.json', 'r+b') as f:
+        f.truncate(2**33)
+    with pytest.raises(MLICError, match='more than'):
+        load(copy)
     (copy/'bundle.json').write_text('['*10_000_000)
-    with pytest.raises(MLICError): load(copy)
+    with pytest.raises(MLICError):
+        load(copy)
 
 
 def test_a_giant_header_of_weights_is_refused(copy):
     head = json.dumps({'w': dict(dtype='F32', shape=[10**6, 10**6], data_offsets=[0, 4*10**12])}).encode()
     for data in (struct.pack('<Q', 2**60), struct.pack('<Q', len(head)) + head, struct.pack('<Q', 8) + b'[[[[[[[['):
         (copy/'model.safetensors').write_bytes(data)
-        with pytest.raises(MLICError): load(copy)
+        with pytest.raises(MLICError):
+            load(copy)
 
 
 # ---- mutations: a message, or a bundle that works ---------------------------------------------------------------
@@ -121,13 +133,16 @@ def places(d, at=()):
     "Paths of all values within a description"
     for k, v in d.items() if isinstance(d, dict) else enumerate(d[:3]):
         yield (*at, k)
-        if isinstance(v, (dict, list)): yield from places(v, (*at, k))
+        if isinstance(v, (dict, list)):
+            yield from places(v, (*at, k))
 
 
 def tried(folder):
     "None where the bundle is refused in words, else what it predicts"
-    try: return load(folder).predict(np.zeros((8, 8, 3), np.uint8)).probs
-    except MLICError: return None
+    try:
+        return load(folder).predict(np.zeros((8, 8, 3), np.uint8)).probs
+    except MLICError:
+        return None
 
 
 @pytest.mark.slow
@@ -138,7 +153,8 @@ def test_a_mutated_description_is_refused_or_harmless(copy):
         for value in ODD:
             d = json.loads(json.dumps(info))
             at = d
-            for k in spot[:-1]: at = at[k]
+            for k in spot[:-1]:
+                at = at[k]
             at[spot[-1]] = value
             (copy/'bundle.json').write_text(json.dumps(d))
             probs = tried(copy)
@@ -155,8 +171,10 @@ def test_a_flipped_bit_or_a_cut_in_the_weights_is_refused_or_finite(copy):
     for i in range(120):
         data = bytearray(whole)
         at = rng.randrange(n) if i % 3 else rng.randrange(len(whole))
-        if i % 10: data[at] ^= 1 << rng.randrange(8)
-        else: del data[at:]
+        if i % 10:
+            data[at] ^= 1 << rng.randrange(8)
+        else:
+            del data[at:]
         (copy/'model.safetensors').write_bytes(data)
         probs = tried(copy)
         refused += probs is None
@@ -172,7 +190,8 @@ def test_a_full_disk_is_said_and_leaves_the_former_bundle(learn, copy, monkeypat
     for method in ('write_bytes', 'write_text'):
         with monkeypatch.context() as patch:
             patch.setattr(Path, method, full)
-            with pytest.raises(MLICError, match='disk is full'): save(learn, copy)
+            with pytest.raises(MLICError, match='disk is full'):
+                save(learn, copy)
     assert {f.name: f.read_bytes() for f in copy.iterdir()} == before
     assert [f.name for f in copy.parent.iterdir()] == ['b']
 
@@ -180,8 +199,10 @@ def test_a_full_disk_is_said_and_leaves_the_former_bundle(learn, copy, monkeypat
 @pytest.mark.parametrize('umask,mode', [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
 def test_files_are_readable_by_whom_the_umask_allows(learn, tmp_path, umask, mode):
     was = os.umask(umask)
-    try: path = save(learn, tmp_path/'b')
-    finally: os.umask(was)
+    try:
+        path = save(learn, tmp_path/'b')
+    finally:
+        os.umask(was)
     assert {f.stat().st_mode & 0o777 for f in path.iterdir()} == {mode}
 
 

@@ -11,8 +11,10 @@ def run(*words):
     "The command in this process: exit status, stdout, stderr"
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try: status = main([str(w) for w in words])
-        except SystemExit as e: status = e.code # of argparse
+        try:
+            status = main([str(w) for w in words])
+        except SystemExit as e:
+            status = e.code # of argparse
     return status, out.getvalue(), err.getvalue()
 
 
@@ -146,7 +148,8 @@ def test_a_fault_of_mlic_is_one_line_and_debug_shows_where(work, monkeypatch):
     monkeypatch.setattr(mlic.compare, 'stored', broken)
     status, out, err = run('results')
     assert (status, out) == (70, '') and 'a bug' in err and '--debug' in err and len(err.splitlines()) == 1
-    with pytest.raises(TypeError): main(['results', '--debug'])
+    with pytest.raises(TypeError):
+        main(['results', '--debug'])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may write everywhere')

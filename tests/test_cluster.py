@@ -39,7 +39,8 @@ def done(store): return len(list(store.glob('*/fold*/result.json')))
 def kill_when(ready, pid):
     "Kill process `pid()` as soon as `ready()`"
     def wait():
-        while not ready(): time.sleep(.01)
+        while not ready():
+            time.sleep(.01)
         os.kill(pid(), signal.SIGKILL)
     thread = threading.Thread(target=wait, daemon=True)
     thread.start()
@@ -65,7 +66,8 @@ def test_a_killed_worker_ends_the_run_and_loses_nothing(alone, tmp_path):
     from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import TerminatedWorkerError
     killer = kill_when(lambda: done(tmp_path) >= 1, lambda: next(iter(get_reusable_executor(reuse=True)._processes)))
-    with pytest.raises(TerminatedWorkerError): numbers(tmp_path, n_jobs=2)
+    with pytest.raises(TerminatedWorkerError):
+        numbers(tmp_path, n_jobs=2)
     killer.join(20)
     assert 1 <= done(tmp_path) < 4
     pd.testing.assert_frame_equal(numbers(tmp_path), alone, check_exact=True)
@@ -170,10 +172,12 @@ def in_one_process(bs):
     dls = dataloaders(src, random_split(src, (.5,.5,0)), size=32, bs=bs, tfms=None)
     order = dls.train.get_idxs
     halves = lambda: np.array(order()).reshape(2, -1, 8).swapaxes(0, 1).ravel().tolist()
-    if bs == 16: dls.train.get_idxs = halves
+    if bs == 16:
+        dls.train.get_idxs = halves
     torch.manual_seed(0)
     learn = mlic_learner(dls, 'test_convnext', head='chaining')
-    with learn.no_bar(), learn.no_logging(): history = fit_policy(learn, 2, policy=Policy(lr=.003), seed=0)
+    with learn.no_bar(), learn.no_logging():
+        history = fit_policy(learn, 2, policy=Policy(lr=.003), seed=0)
     return history.df, learn.model.state_dict(), history.last['probs']
 
 

@@ -97,13 +97,17 @@ def test_no_flipped_bit_is_believed(store, tmp_path):
     for i in range(240):
         copy = tmp_path/f'replicate{i}'
         copy.mkdir()
-        for f in files: (copy/f.name).write_bytes(f.read_bytes())
+        for f in files:
+            (copy/f.name).write_bytes(f.read_bytes())
         f = copy/files[i % len(files)].name
         data = bytearray(f.read_bytes())
-        if i % 3 == 0: data = data[:int(rng.integers(len(data)))]
-        else: data[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
+        if i % 3 == 0:
+            data = data[:int(rng.integers(len(data)))]
+        else:
+            data[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
         f.write_bytes(data)
-        with pytest.raises(Damaged): FoldResult(copy)
+        with pytest.raises(Damaged):
+            FoldResult(copy)
         held += 1
     assert held == 240
 
@@ -112,7 +116,8 @@ def test_a_damaged_result_is_kept_aside_and_computed_again(store):
     before = numbers(compare(HEAD, store, loss=['bce', 'lsep']))
     folder = store/HEAD.key/'replicate0'
     (folder/'history.csv').write_text('epoch,ap_macro\n0,0.99\n')
-    with pytest.warns(UserWarning, match='cannot be used'): again = compare(HEAD, store, loss=['bce', 'lsep'])
+    with pytest.warns(UserWarning, match='cannot be used'):
+        again = compare(HEAD, store, loss=['bce', 'lsep'])
     pd.testing.assert_frame_equal(numbers(again), before, check_exact=True)
     assert len(list((store/HEAD.key).glob('replicate0.corrupt_*'))) == 1
 
@@ -122,8 +127,10 @@ def test_what_may_not_be_read_is_not_damage(store):
     file = store/HEAD.key/'replicate0'/'result.json'
     file.chmod(0)
     try:
-        with pytest.raises(PermissionError): compare(HEAD, store, loss=['bce', 'lsep'])
-    finally: file.chmod(0o644)
+        with pytest.raises(PermissionError):
+            compare(HEAD, store, loss=['bce', 'lsep'])
+    finally:
+        file.chmod(0o644)
     assert file.exists()
 
 
@@ -145,9 +152,11 @@ def test_a_killed_comparison_goes_on(store, tmp_path):
     for i in range(5):
         folder = tmp_path/f'store{i}'
         run = subprocess.Popen([sys.executable, script, folder], start_new_session=True)
-        while run.poll() is None and len(list(folder.glob('*/replicate*'))) < i: time.sleep(.01)
+        while run.poll() is None and len(list(folder.glob('*/replicate*'))) < i:
+            time.sleep(.01)
         time.sleep(.1*i)
-        if run.poll() is None: os.killpg(run.pid, signal.SIGKILL)
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
         run.wait()
         finished = {f: f.stat().st_mtime_ns for f in folder.glob('*/replicate*/result.json')}
         pd.testing.assert_frame_equal(numbers(compare(HEAD, folder, loss=['bce', 'lsep'])), want, check_exact=True)
@@ -193,7 +202,8 @@ def test_the_scale_of_a_loss_changes_no_verdict(tmp_path):
         verdicts = r.against().verdict
         assert verdicts['bce'] == verdicts['hundredfold']
         assert r.against('bce').verdict['hundredfold'] in ('equivalent', 'undecided')
-    finally: LOSSES.pop('hundredfold')
+    finally:
+        LOSSES.pop('hundredfold')
 
 
 # Recipes that a person, or an attacker, writes
@@ -210,13 +220,16 @@ ODD = ['n: abc', 'size: "64"', 'arch: 5', 'source: [a]', 'loss: {}', 'n: .nan', 
 
 @pytest.mark.parametrize('text', ODD)
 def test_odd_recipes_are_refused_by_name(text):
-    with pytest.raises(MLICError): Recipe.from_yaml(text)
+    with pytest.raises(MLICError):
+        Recipe.from_yaml(text)
 
 
 def test_deep_and_long_texts_end():
     for text in ('['*100_000, '{a: '*5_000, 'x'*200_000):
-        with pytest.raises(MLICError): Recipe.from_yaml(text)
-        with pytest.raises(MLICError): Recipe.from_json(text)
+        with pytest.raises(MLICError):
+            Recipe.from_yaml(text)
+        with pytest.raises(MLICError):
+            Recipe.from_json(text)
 
 
 def test_numbers_are_read_as_papers_write_them():

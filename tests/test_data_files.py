@@ -84,11 +84,13 @@ def test_a_killed_run_continues_and_gives_the_same(tmp_path, cache, what):
     assert killed_and_resumed(tmp_path, what, 10, 0) == 10
     assert contents(tmp_path/'set') == before
     assert not [f for f in tmp_path.rglob('.unfinished*') if 'locks' not in str(f)]
-    if what == 'scan': assert not len(scan(src).problems)
+    if what == 'scan':
+        assert not len(scan(src).problems)
     else:
         small = resize_images(src, 20, tmp_path/'small')
         again = resize_images(src, 20, tmp_path/'fresh')
-        for i in range(len(src)): assert small.path(i).read_bytes() == again.path(i).read_bytes()
+        for i in range(len(src)):
+            assert small.path(i).read_bytes() == again.path(i).read_bytes()
 
 
 def test_an_interrupted_scan_keeps_what_it_has_seen(tmp_path, cache, monkeypatch):
@@ -97,10 +99,12 @@ def test_an_interrupted_scan_keeps_what_it_has_seen(tmp_path, cache, monkeypatch
 
     def stops(path, *args):
         seen.append(path)
-        if len(seen) == 20: raise KeyboardInterrupt
+        if len(seen) == 20:
+            raise KeyboardInterrupt
         return real(path, *args)
     monkeypatch.setattr('mlic.data.audit.open_image', stops)
-    with pytest.raises(KeyboardInterrupt): scan(src, n_jobs=1)
+    with pytest.raises(KeyboardInterrupt):
+        scan(src, n_jobs=1)
     first = len(seen)
     assert scan(src, n_jobs=1).images.why.eq('').all()
     assert len(seen) - first <= 30 - 19 + 1
@@ -109,7 +113,8 @@ def test_an_interrupted_scan_keeps_what_it_has_seen(tmp_path, cache, monkeypatch
 # ---- damaged --------------------------------------------------------------------------------------------------
 def damaged(data, r):
     "One bit changed, or the end cut off"
-    if r.random() < .3: return data[:r.randrange(len(data))]
+    if r.random() < .3:
+        return data[:r.randrange(len(data))]
     at = r.randrange(len(data))
     return data[:at] + bytes([data[at] ^ 1 << r.randrange(8)]) + data[at+1:]
 
@@ -124,7 +129,8 @@ def test_no_damage_to_the_memory_of_scan_is_believed(tmp_path, cache, n):
         f = next(folder.glob('*.json'))
         f.write_bytes(damaged(f.read_bytes(), r))
         pd.testing.assert_frame_equal(scan(src).problems, want)
-        for old in folder.glob('*.corrupt*'): old.unlink()
+        for old in folder.glob('*.corrupt*'):
+            old.unlink()
 
 
 @pytest.mark.parametrize('n', [20, pytest.param(500, marks=pytest.mark.slow)])
@@ -137,13 +143,15 @@ def test_no_damaged_copy_is_believed(tmp_path, cache, n):
         f.write_bytes(damaged(f.read_bytes(), r))
         again = resize_images(src, 20, tmp_path/'small', n_jobs=1)
         assert [again.path(i).read_bytes() for i in range(6)] == want
-        for old in tmp_path.rglob('*.corrupt*'): old.unlink()
+        for old in tmp_path.rglob('*.corrupt*'):
+            old.unlink()
 
 
 def test_a_damaged_record_of_copies_costs_no_file(tmp_path, cache):
     src = photos(tmp_path/'set', 6)
     resize_images(src, 20, tmp_path/'small')
-    for f in (tmp_path/'small/.mlic_resized/files').glob('*.json'): f.write_bytes(f.read_bytes()[:-9])
+    for f in (tmp_path/'small/.mlic_resized/files').glob('*.json'):
+        f.write_bytes(f.read_bytes()[:-9])
     before = contents(tmp_path/'set')
     with pytest.raises(MLICError, match='is there, and resize_images did not write it'):
         resize_images(src, 20, tmp_path/'small')
@@ -165,13 +173,16 @@ def test_no_file_is_replaced_that_was_there(tmp_path, cache, n):
         for name in names:
             (work/'set'/name).parent.mkdir(parents=True, exist_ok=True)
             Image.new('RGB', (40, 30), (k % 256, 1, 2)).save(work/'set'/name)
-        if r.random() < .3: (work/'link').symlink_to(r.choice(['set', 'out', 'set/images']))
+        if r.random() < .3:
+            (work/'link').symlink_to(r.choice(['set', 'out', 'set/images']))
         src = make_source('set', work/'set', pd.DataFrame(dict(fname=names, labels=[['x']]*len(names))))
         before = contents(work)
         targets = ['set', 'set/images', 'set/new', 'out', 'new', '.', 'link', 'link/new', 'new/../set']
         for target in r.sample(targets, 3):
-            try: made += len(resize_images(src, r.choice([10, 20]), work/target, n_jobs=1))
-            except MLICError: pass
+            try:
+                made += len(resize_images(src, r.choice([10, 20]), work/target, n_jobs=1))
+            except MLICError:
+                pass
         after = contents(work)
         assert {f: after.get(f) for f in before} == before, (k, names)
     assert made >= n/3 # not all were refused
@@ -197,7 +208,8 @@ def test_no_program_is_started_by_an_image(tmp_path, monkeypatch):
     monkeypatch.setenv('PATH', f'{gs.parent}:{os.environ["PATH"]}')
     bad = tmp_path/'a.png'
     bad.write_bytes(b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n')
-    with pytest.raises(MLICError, match='it is PostScript, not an image'): open_image(bad)
+    with pytest.raises(MLICError, match='it is PostScript, not an image'):
+        open_image(bad)
     with pytest.raises(MLICError, match='it is PostScript, not an image'):
         make_source('x', tmp_path, pd.DataFrame(dict(fname=['a.png'], labels=[['x']])))
     assert not (tmp_path/'started').exists()
@@ -206,7 +218,8 @@ def test_no_program_is_started_by_an_image(tmp_path, monkeypatch):
 def test_a_pipe_does_not_block(tmp_path):
     os.mkfifo(tmp_path/'a.png')
     start = time.monotonic()
-    with pytest.raises(MLICError, match='not a regular file'): open_image(tmp_path/'a.png')
+    with pytest.raises(MLICError, match='not a regular file'):
+        open_image(tmp_path/'a.png')
     with pytest.raises(MLICError, match='not a regular file'):
         make_source('x', tmp_path, pd.DataFrame(dict(fname=['a.png'], labels=[['x']])))
     assert time.monotonic() - start < 5
@@ -233,7 +246,8 @@ def test_a_tiff_of_a_megabyte_does_not_take_gigabytes(tmp_path):
     table, more, free = struct.pack('<H', len(tags)), b'', at + 2 + 12*len(tags) + 4
     for t,kind,values in tags:
         v = struct.pack('<' + kind*len(values), *values)
-        if len(v) > 4: v, more = struct.pack('<I', free + len(more)), more + v
+        if len(v) > 4:
+            v, more = struct.pack('<I', free + len(more)), more + v
         table += struct.pack('<HHI', t, {'H': 3, 'I': 4}[kind], len(values)) + v.ljust(4, b'\0')
     (tmp_path/'b.tif').write_bytes(b'II*\0' + struct.pack('<I', at) + data + table + b'\0'*4 + more)
     command = [sys.executable, '-W', 'ignore', '-c', BOMB, tmp_path/'b.tif']
@@ -248,5 +262,6 @@ def test_a_full_disk_costs_the_memory_of_scan_not_the_scan(tmp_path, cache):
         warnings.simplefilter('always')
         assert len(scan(src).images) == 4
     assert any('cannot be remembered' in str(m.message) for m in w)
-    with pytest.raises(MLICError): resize_images(src, 20)
+    with pytest.raises(MLICError):
+        resize_images(src, 20)
     assert Path(cache).read_bytes() == b''

@@ -92,7 +92,8 @@ def test_problems_are_found(site, tmp_path):
     found = '\n'.join(docs.problems(there))
     expected = ['mlic.core.encode is not in', 'none.html leads nowhere', '../x.html leaves the site', 'no such anchor',
                 'b.png from elsewhere', "'b.png' is a file name", 'glossary.html is missing']
-    for words in expected: assert words in found, (words, found)
+    for words in expected:
+        assert words in found, (words, found)
 
 
 def test_the_site_links_to_its_own_sources(site):
@@ -107,13 +108,15 @@ def test_page_runs(path, tmp_path):
     "The code of the tutorial and of the how-to pages, each in an empty folder"
     from execnb.nbio import read_nb
     from execnb.shell import CaptureShell
-    with contextlib.chdir(tmp_path): CaptureShell(path='.').run_all(read_nb(path), exc_stop=True)
+    with contextlib.chdir(tmp_path):
+        CaptureShell(path='.').run_all(read_nb(path), exc_stop=True)
 
 
 def test_code_that_is_not_run_says_why():
     "Python that a page shows as text comes after a line that begins with *Not run here*"
     for path in docs.pages_run() + sorted(docs.PAGES.glob('*.md')):
-        if path.suffix == '.md': parts = [path.read_text(encoding='utf-8')]
+        if path.suffix == '.md':
+            parts = [path.read_text(encoding='utf-8')]
         else:
             cells = json.loads(path.read_text(encoding='utf-8'))['cells']
             parts = [''.join(c['source']) for c in cells if c['cell_type'] == 'markdown']
@@ -134,17 +137,21 @@ class Browser:
                f'--user-data-dir={self.home} --remote-debugging-pipe about:blank 3<&{to_r} 4>&{from_w}')
         self.proc = subprocess.Popen(['bash', '-c', cmd], pass_fds=(to_r, from_w),
                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for end in (to_r, from_w): os.close(end)
+        for end in (to_r, from_w):
+            os.close(end)
         self.buf, self.n, self.session, self.events = b'', 0, None, []
         target = self.call('Target.createTarget', url='about:blank')['targetId']
         self.session = self.call('Target.attachToTarget', targetId=target, flatten=True)['sessionId']
-        for domain in ('Page', 'Runtime', 'Log', 'Network'): self.call(f'{domain}.enable')
+        for domain in ('Page', 'Runtime', 'Log', 'Network'):
+            self.call(f'{domain}.enable')
 
     def message(self, timeout=60):
         while b'\0' not in self.buf:
-            if not select.select([self.r], [], [], timeout)[0]: raise TimeoutError('the browser does not answer')
+            if not select.select([self.r], [], [], timeout)[0]:
+                raise TimeoutError('the browser does not answer')
             got = os.read(self.r, 1 << 20)
-            if not got: raise EOFError('the browser has gone')
+            if not got:
+                raise EOFError('the browser has gone')
             self.buf += got
         raw, self.buf = self.buf.split(b'\0', 1)
         return json.loads(raw)
@@ -156,7 +163,8 @@ class Browser:
         while True:
             m = self.message()
             if m.get('id') == self.n:
-                if 'error' in m: raise RuntimeError(f"{method}: {m['error']['message']}")
+                if 'error' in m:
+                    raise RuntimeError(f"{method}: {m['error']['message']}")
                 return m['result']
             self.events.append(m)
 
@@ -168,7 +176,8 @@ class Browser:
     def wait(self, code, seconds=60):
         end = time.time() + seconds
         while not self.js(code):
-            if time.time() > end: return False
+            if time.time() > end:
+                return False
             time.sleep(.05)
         return True
 
@@ -186,24 +195,30 @@ class Browser:
         inside, res = self.site.as_uri() + '/', []
         for e in self.events:
             p = e.get('params', {})
-            if e['method'] == 'Log.entryAdded' and p['entry']['level'] == 'error': res.append(p['entry']['text'])
-            if e['method'] == 'Runtime.exceptionThrown': res.append(p['exceptionDetails']['text'])
-            if e['method'] == 'Runtime.consoleAPICalled' and p['type'] == 'error': res.append(str(p['args']))
+            if e['method'] == 'Log.entryAdded' and p['entry']['level'] == 'error':
+                res.append(p['entry']['text'])
+            if e['method'] == 'Runtime.exceptionThrown':
+                res.append(p['exceptionDetails']['text'])
+            if e['method'] == 'Runtime.consoleAPICalled' and p['type'] == 'error':
+                res.append(str(p['args']))
             if e['method'] == 'Network.requestWillBeSent':
                 url = p['request']['url']
-                if not url.startswith((inside, 'data:', 'blob:')): res.append(f'request to {url}')
+                if not url.startswith((inside, 'data:', 'blob:')):
+                    res.append(f'request to {url}')
         return res
 
     def close(self):
         self.proc.terminate()
         self.proc.wait(10)
-        for end in (self.w, self.r): os.close(end)
+        for end in (self.w, self.r):
+            os.close(end)
         shutil.rmtree(self.home, ignore_errors=True)
 
 
 @pytest.fixture(scope='module')
 def browser(site):
-    if not CHROMIUM: pytest.skip('no chromium')
+    if not CHROMIUM:
+        pytest.skip('no chromium')
     b = Browser(site)
     yield b
     b.close()

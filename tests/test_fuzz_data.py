@@ -35,7 +35,8 @@ def fuzz(n): return settings(max_examples=n, deadline=None, database=None, deran
                              suppress_health_check=list(HealthCheck))
 
 
-class Hangs(BaseException): "No `except Exception` of the tested code catches it"
+class Hangs(BaseException):
+    "No `except Exception` of the tested code catches it"
 
 
 @contextmanager
@@ -43,7 +44,8 @@ def limit(seconds=SECONDS):
     def stop(*_): raise Hangs(f'took longer than {seconds} s')
     old = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)
-    try: yield
+    try:
+        yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old)
@@ -55,7 +57,8 @@ class Attempts:
     def __call__(self, name, f):
         self.tried[name] += 1
         with limit():
-            try: return f()
+            try:
+                return f()
             except MLICError as e:
                 self.refused[name] += 1
                 assert str(e)
@@ -66,9 +69,11 @@ class Attempts:
 
 
 def test_the_harness_sees_other_exceptions_and_hangs():
-    with pytest.raises(IndexError): Attempts()('x', lambda: [][1])
+    with pytest.raises(IndexError):
+        Attempts()('x', lambda: [][1])
     with pytest.raises(Hangs), limit(.05):
-        while True: pass
+        while True:
+            pass
 
 
 # ---- label matrices and tables ------------------------------------------------------------------------------
@@ -87,11 +92,14 @@ def test_encode_accepts_labelsets_and_decode_gives_them_back(n):
     @given(st.lists(labelset, max_size=5), st.none() | st.lists(word, max_size=5), optional)
     def check(labels, vocab, unknown):
         got = attempt('encode', lambda: encode(labels, vocab, unknown))
-        if got is None: return
+        if got is None:
+            return
         Y, v = got
         assert Y.shape == (len(labels), len(v)) and len(set(v)) == len(v)
-        if unknown is None: assert [set(r) for r in decode(Y, v)] == [set(s) for s in labels]
-        else: assert [{v[j] for j in np.flatnonzero(r == -1)} for r in Y] == [set(u) for u in unknown]
+        if unknown is None:
+            assert [set(r) for r in decode(Y, v)] == [set(s) for s in labels]
+        else:
+            assert [{v[j] for j in np.flatnonzero(r == -1)} for r in Y] == [set(u) for u in unknown]
     check()
     assert attempt.both()
 
@@ -126,7 +134,8 @@ def root(tmp_path):
     "A folder with four images, a damaged one, a folder that is named like one, and a secret beside it"
     root = tmp_path/'root'
     root.mkdir()
-    for f in NAMES: Image.new('L', (2,2)).save(root/f)
+    for f in NAMES:
+        Image.new('L', (2,2)).save(root/f)
     (root/'folder.png').mkdir()
     (root/'bad.png').write_bytes(b'\x89PNG')
     (tmp_path/'secret.png').write_bytes((root/'0.png').read_bytes())
@@ -143,7 +152,8 @@ def test_a_table_gives_rows_below_its_root_or_an_error(root, n):
         for d in variants(data, at):
             (root/'t.csv').write_bytes(d)
             src = attempt('from_csv', lambda: from_csv(root/'t.csv', **kw))
-            if src is None: continue
+            if src is None:
+                continue
             assert src.Y.shape == (len(src), len(src.vocab))
             if kw.get('form', 'rows') not in ('rows', None) and 'form' in kw:
                 assert len(src) + len(src.dropped) == len(read_csv(root/'t.csv'))
@@ -166,7 +176,8 @@ def test_a_data_frame_of_anything_is_read_or_refused(root, n):
     def check(rows, on_error, sep, form):
         df = pd.DataFrame(rows, columns=['fname', 'labels', 'who'], dtype=object)
         src = attempt('frame', lambda: from_frame(df, root, group_col='who', sep=sep, form=form, on_error=on_error))
-        if src is not None: assert src.Y.shape == (len(src), len(src.vocab))
+        if src is not None:
+            assert src.Y.shape == (len(src), len(src.vocab))
     check()
     assert attempt.tried['frame'] >= n
 
@@ -186,10 +197,12 @@ def test_a_dataset_file_is_read_or_refused(root, n):
     def check(changes, raw, at, piece):
         import yaml
         data = yaml.safe_dump({**good, **changes}).encode('utf-8', 'replace')
-        if raw: data = data[:at] + piece + data[at:]
+        if raw:
+            data = data[:at] + piece + data[at:]
         (root/'data.yaml').write_bytes(data)
         src = attempt('yaml', lambda: read_dataset(root/'data.yaml'))
-        if src is not None: assert all(src.path(i).resolve().is_relative_to(root) for i in range(len(src)))
+        if src is not None:
+            assert all(src.path(i).resolve().is_relative_to(root) for i in range(len(src)))
     check()
     assert attempt.both()
 
@@ -217,14 +230,16 @@ def coco_json(f):
 def layouts(work):
     "Folder and reader of each published set, small and complete"
     d = work/'cxr'
-    for f in ('a.png', 'b.png'): picture(d/'images'/f)
+    for f in ('a.png', 'b.png'):
+        picture(d/'images'/f)
     text(d/'Data_Entry_2017.csv', 'Image Index,Finding Labels,Follow-up #,Patient ID\na.png,Mass|Edema,0,1\n'
                                   'b.png,No Finding,0,2\n')
     text(d/'train_val_list.txt', 'a.png\n')
     text(d/'test_list.txt', 'b.png\n')
     yield d, readers.chest_xray14
     d = work/'planet'
-    for f in ('a.jpg', 'b.jpg'): picture(d/'train-jpg'/f)
+    for f in ('a.jpg', 'b.jpg'):
+        picture(d/'train-jpg'/f)
     text(d/'train_v2.csv', 'image_name,tags\na,clear road\nb,haze\n')
     yield d, readers.planet
     d = work/'chexpert'
@@ -260,7 +275,8 @@ def layouts(work):
         text(d/f'wider_attribute_{p}.json', json.dumps(dict(attribute_id_map={'0': 'Male', '1': 'Hat'}, images=images)))
     yield d, readers.wider_attribute
     d = work/'own_coco'
-    for f in ('a.jpg', 'b.jpg'): picture(d/f)
+    for f in ('a.jpg', 'b.jpg'):
+        picture(d/f)
     d2 = json.loads(coco_json('a.jpg'))
     d2['images'].append(dict(id=2, file_name='b.jpg'))
     text(d/'boxes.json', json.dumps(d2))
@@ -280,7 +296,8 @@ BITS = [b'', b',', b'"', b'\n', b'\0', b'{', b'[', b']}', b'null', b'-1', b'1e99
 def test_a_damaged_published_set_is_read_or_refused(tmp_path, n):
     sets = [(d, reader, sorted(f for f in d.rglob('*') if f.suffix in ('.csv', '.txt', '.xml', '.json')))
             for d,reader in layouts(tmp_path)]
-    for d,reader,_ in sets: assert len(reader(d)) >= 2 and reader(d).Y.any()
+    for d,reader,_ in sets:
+        assert len(reader(d)) >= 2 and reader(d).Y.any()
     attempt, number = Attempts(), st.integers(0, 10**6)
 
     @fuzz(n)
@@ -293,11 +310,15 @@ def test_a_damaged_published_set_is_read_or_refused(tmp_path, n):
         at %= len(good)
         changed = good[:at] + bit + good[at+cut:]
         f.write_bytes(bit if how == 0 else good[:at] if how == 1 else good + good[at:] if how == 2 else changed)
-        try: src = attempt(d.name, lambda: reader(d, on_error=on_error))
-        finally: f.write_bytes(good)
-        if src is None: return
+        try:
+            src = attempt(d.name, lambda: reader(d, on_error=on_error))
+        finally:
+            f.write_bytes(good)
+        if src is None:
+            return
         assert src.Y.shape == (len(src), len(src.vocab))
-        for i in range(len(src)): assert src.path(i).resolve().is_relative_to(d)
+        for i in range(len(src)):
+            assert src.path(i).resolve().is_relative_to(d)
     check()
     assert attempt.both()
 
@@ -334,13 +355,20 @@ def damaged(data, r):
     for _ in range(r.randint(1, 5)):
         at = r.randrange(len(data)) if r.random() < .5 else r.randrange(min(len(data), 80))
         n, how = r.randint(1, 12), r.randrange(6)
-        if how == 0: data[at] ^= 1 << r.randrange(8)
-        elif how == 1: del data[at:at+n]
-        elif how == 2: data[at:at] = data[at:at+n]
-        elif how == 3: data[at:at+4] = r.choice([bytes(4), b'\xff'*4, b'\x7f\xff\xff\xff', b'\xff\xff\xff\x7f'])
-        elif how == 4: data[at:at+n] = r.randbytes(n)
-        else: data = data[:max(at, 1)]
-        if not data: return b''
+        if how == 0:
+            data[at] ^= 1 << r.randrange(8)
+        elif how == 1:
+            del data[at:at+n]
+        elif how == 2:
+            data[at:at] = data[at:at+n]
+        elif how == 3:
+            data[at:at+4] = r.choice([bytes(4), b'\xff'*4, b'\x7f\xff\xff\xff', b'\xff\xff\xff\x7f'])
+        elif how == 4:
+            data[at:at+n] = r.randbytes(n)
+        else:
+            data = data[:max(at, 1)]
+        if not data:
+            return b''
     return bytes(data)
 
 
@@ -349,7 +377,8 @@ def resealed(data):
     out, at = data[:8], 8
     while at + 12 <= len(data):
         n = struct.unpack('>I', data[at:at+4])[0]
-        if at + 12 + n > len(data): break
+        if at + 12 + n > len(data):
+            break
         piece = data[at+4:at+8+n]
         out += data[at:at+4] + piece + struct.pack('>I', zlib.crc32(piece))
         at += 12 + n
@@ -358,10 +387,12 @@ def resealed(data):
 
 def look(attempt, file):
     attempt('image_mode', lambda: image_mode(file))
-    with limit(): assert isinstance(image_problem(file), str)
+    with limit():
+        assert isinstance(image_problem(file), str)
     for mode in IMAGE_MODES:
         im = attempt(f'open_image {mode}', lambda: open_image(file, mode))
-        if im is not None: assert im.mode == {'bands': 'CMYK'}.get(mode, mode) and np.asarray(im).dtype == np.uint8
+        if im is not None:
+            assert im.mode == {'bands': 'CMYK'}.get(mode, mode) and np.asarray(im).dtype == np.uint8
 
 
 @sizes(10, 70)

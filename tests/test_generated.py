@@ -37,7 +37,8 @@ def test_processes_that_want_the_same_set_get_the_same(cache):
 def test_a_killed_process_leaves_no_set_and_nothing_that_stays(cache):
     run = start(20_000)
     for _ in range(600):
-        if list(cache.glob('.unfinished_*')): break
+        if list(cache.glob('.unfinished_*')):
+            break
         time.sleep(.05)
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
@@ -55,8 +56,10 @@ def test_a_finished_set_is_read_where_nothing_can_be_written(cache, monkeypatch)
 def test_a_cache_that_is_a_file_is_named(tmp_path, monkeypatch):
     (tmp_path/'file').write_text('')
     monkeypatch.setenv('MLIC_CACHE', str(tmp_path/'file'))
-    with pytest.raises(MLICError, match='file.*cannot be written'): synth_xray(30, 32)
-    with pytest.raises(MLICError, match='file.*cannot be written'): synth_xray(30, 32, root=tmp_path/'file'/'set')
+    with pytest.raises(MLICError, match='file.*cannot be written'):
+        synth_xray(30, 32)
+    with pytest.raises(MLICError, match='file.*cannot be written'):
+        synth_xray(30, 32, root=tmp_path/'file'/'set')
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason='mounting a small disk needs root')
@@ -66,6 +69,8 @@ def test_a_full_disk_is_named_and_nothing_is_left(tmp_path):
     if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=200k', 'tmpfs', small], capture_output=True).returncode:
         pytest.skip('mount is not permitted')
     try:
-        with pytest.raises(MLICError, match='disk is full'): synth_xray(300, 64, root=small/'set')
+        with pytest.raises(MLICError, match='disk is full'):
+            synth_xray(300, 64, root=small/'set')
         assert list(Path(small).iterdir()) == []
-    finally: subprocess.run(['umount', small])
+    finally:
+        subprocess.run(['umount', small])

@@ -70,10 +70,12 @@ def ask(url, payload, timeout=30):
     event = next(d['id'] for d in config['dependencies'] if d['targets'])
     body = dict(data=[payload], fn_index=event, session_hash=session, trigger_id=None)
     sent = httpx.post(f'{url}/gradio_api/queue/join', json=body, timeout=timeout)
-    if sent.status_code != 200: return None
+    if sent.status_code != 200:
+        return None
     with httpx.stream('GET', f'{url}/gradio_api/queue/data', params=dict(session_hash=session), timeout=timeout) as r:
         for line in r.iter_lines():
-            if not line.startswith('data:'): continue
+            if not line.startswith('data:'):
+                continue
             message = json.loads(line[5:])
             if message['msg'] == 'process_completed':
                 return message['output'].get('data') if message['success'] else None
@@ -105,7 +107,8 @@ def test_only_uploaded_files_are_opened(url, tmp_path):
         for meta in ({}, dict(meta={'_type': 'gradio.FileData'})):
             answer = ask(url, dict(path=path, **meta))
             assert is_refused(answer), (path, meta, answer)
-            if not meta: answers.add(said(answer))
+            if not meta:
+                answers.add(said(answer))
     assert len(answers) == 1 # no oracle for which files exist
 
 
@@ -129,7 +132,8 @@ def test_the_server_fetches_nothing(url, monkeypatch):
             for payload in (dict(path=form), dict(url=form), dict(path=form, url=form),
                             dict(path=form, meta={'_type': 'gradio.FileData'})):
                 ask(url, payload)
-        with pytest.raises(TimeoutError): trap.accept()
+        with pytest.raises(TimeoutError):
+            trap.accept()
 
 
 def test_links_pipes_and_devices_are_not_opened(url, tmp_path):
@@ -139,9 +143,12 @@ def test_links_pipes_and_devices_are_not_opened(url, tmp_path):
     for kind in ('link', 'pipe', 'folder'):
         file = Path(upload(url, png() + kind.encode(), f'{kind}.png').json()[0])
         file.unlink()
-        if kind == 'link': file.symlink_to(private)
-        if kind == 'pipe': os.mkfifo(file)
-        if kind == 'folder': file.mkdir()
+        if kind == 'link':
+            file.symlink_to(private)
+        if kind == 'pipe':
+            os.mkfifo(file)
+        if kind == 'folder':
+            file.mkdir()
         start = time.monotonic()
         assert is_refused(ask(url, dict(path=str(file)), timeout=20))
         assert time.monotonic() - start < 10
@@ -174,7 +181,8 @@ def test_names_are_text(url, predictor):
     components = httpx.get(f'{url}/config').json()['components']
     for c in components:
         text = json.dumps(c['props'].get('value'))
-        if any(json.dumps(l)[1:-1] in text for l in HOSTILE): assert c['type'] == 'textbox', c['type']
+        if any(json.dumps(l)[1:-1] in text for l in HOSTILE):
+            assert c['type'] == 'textbox', c['type']
     types = {c['type'] for c in components}
     assert not types & {'html', 'label'}
     frame = next(c for c in components if c['type'] == 'dataframe')
@@ -196,9 +204,12 @@ def test_a_hundred_at_once(url, predictor, monkeypatch):
     monkeypatch.setattr(module, 'explain', lambda *args: answer) # the queue is tested here, not the network
 
     def client(i):
-        try: return ask(url, dict(path=upload(url, png() + bytes([i])).json()[0]), timeout=60)
-        except httpx.HTTPError: return None
-    with ThreadPoolExecutor(100) as pool: answers = list(pool.map(client, range(100)))
+        try:
+            return ask(url, dict(path=upload(url, png() + bytes([i])).json()[0]), timeout=60)
+        except httpx.HTTPError:
+            return None
+    with ThreadPoolExecutor(100) as pool:
+        answers = list(pool.map(client, range(100)))
     assert sum(a is not None and a[1] is not None for a in answers) >= 32
     test_an_image_gets_an_answer(url)
 
@@ -215,7 +226,8 @@ def test_one_address_may_send_a_number_of_images(predictor, monkeypatch):
 
 
 def test_it_listens_on_this_machine_alone(predictor):
-    with pytest.raises(MLICError, match='auth='): serve(predictor, host='0.0.0.0', block=False)
+    with pytest.raises(MLICError, match='auth='):
+        serve(predictor, host='0.0.0.0', block=False)
     address = serve(predictor, block=False)
     assert address.startswith('http://127.0.0.1:')
     port = int(address.rstrip('/').rpartition(':')[2])

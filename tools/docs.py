@@ -65,7 +65,8 @@ def notebook(module):
 
 def keyed(text, page):
     "A page's text with its keywords as index entries, below the title and the sentence under it"
-    if page not in KEYWORDS: return text
+    if page not in KEYWORDS:
+        return text
     words = ', '.join(f'! {w}' for w in KEYWORDS[page].split(', '))
     return re.sub(r'\A(# .+\n+(?:>.*\n*)*)', rf'\1\n```{{eval-rst}}\n.. index:: {words}\n```\n\n', text + '\n', count=1)
 
@@ -85,17 +86,26 @@ def relinked(md, src, html=False):
     module_of = {path: m for m, path in modules().items()}
     def one(m):
         path, _, anchor = m[1].partition('#')
-        if re.match(r'[a-z]+:', path): return m[0]
+        if re.match(r'[a-z]+:', path):
+            return m[0]
         there = (src.parent/unquote(path)).resolve() if path else src
-        if there.suffix == '.html' and there.with_suffix('.ipynb').exists(): there = there.with_suffix('.ipynb')
+        if there.suffix == '.html' and there.with_suffix('.ipynb').exists():
+            there = there.with_suffix('.ipynb')
         module = module_of.get(there)
-        if module and anchor.split('.')[0] in public(module): anchor = f'#mlic.{module}.{anchor}'
-        elif anchor: anchor = '#' + anchor.lower() # Jupyter writes #A-heading
-        if not path: return f']({anchor})'
-        if there in MOVED: to = MOVED[there] + '.md'
-        elif there.exists() and there.is_relative_to(NBS): to = there.relative_to(NBS).as_posix()
-        else: return m[0]
-        if html: to = os.path.splitext(to)[0] + '.html'
+        if module and anchor.split('.')[0] in public(module):
+            anchor = f'#mlic.{module}.{anchor}'
+        elif anchor:
+            anchor = '#' + anchor.lower() # Jupyter writes #A-heading
+        if not path:
+            return f']({anchor})'
+        if there in MOVED:
+            to = MOVED[there] + '.md'
+        elif there.exists() and there.is_relative_to(NBS):
+            to = there.relative_to(NBS).as_posix()
+        else:
+            return m[0]
+        if html:
+            to = os.path.splitext(to)[0] + '.html'
         return f"]({os.path.relpath(to, os.path.dirname(here) or '.')}{anchor})"
     return re.sub(r'\]\(([^)\s]+)\)', one, md)
 
@@ -105,26 +115,31 @@ def directives(source, module):
     names = set(public(module))
     for node in ast.parse(source).body:
         name = getattr(node, 'name', None)
-        if isinstance(node, ast.FunctionDef) and name in names: yield f'.. autofunction:: mlic.{module}.{name}'
+        if isinstance(node, ast.FunctionDef) and name in names:
+            yield f'.. autofunction:: mlic.{module}.{name}'
         elif isinstance(node, ast.ClassDef) and name in names:
             yield f'.. autoclass:: mlic.{module}.{name}\n   :members:'
         elif isinstance(node, ast.Assign):
             constants = [t.id for t in node.targets if getattr(t, 'id', None) in names]
-            for name in constants: yield f'.. autodata:: mlic.{module}.{name}\n   :no-value:'
+            for name in constants:
+                yield f'.. autodata:: mlic.{module}.{name}\n   :no-value:'
 
 
 def role(cell):
     "What a code cell is on a page: export, setup (left out), test (folded), or shown"
     src = ''.join(cell['source'])
-    if re.match(r'\s*#\|\s*(export|exporti|default_exp)\b', src): return 'export'
-    if not re.search(r'^#\|\s*hide\b', src, re.M): return 'shown'
+    if re.match(r'\s*#\|\s*(export|exporti|default_exp)\b', src):
+        return 'export'
+    if not re.search(r'^#\|\s*hide\b', src, re.M):
+        return 'shown'
     return 'test' if re.search(r'\b(assert |test_\w+\(|raises\()', src) else 'setup'
 
 
 def alternative(cell, before):
     "What a picture shows: the cell's `#| fig-alt:`, else the heading and the sentence before it"
     given = re.search(r'^#\|\s*fig-alt:\s*(.+)$', ''.join(cell['source']), re.M)
-    if given: return given[1].strip('"\' ')
+    if given:
+        return given[1].strip('"\' ')
     text = re.sub(r'!?\[([^\]]*)\]\([^)]*\)|[*`$#>|]', r'\1', before)
     title = (re.findall(r'^#+\s*(.+)$', before, re.M) or [''])[-1]
     said = [' '.join(p.split()) for p in text.split('\n\n') if p.strip()]
@@ -148,8 +163,10 @@ def convert(src, page, module):
                 add('markdown', text if out else keyed(text, page))
         elif kind == 'export' and module:
             found = [d for s in sources for d in directives(s, module)]
-            if found: add('markdown', '```{eval-rst}\n' + '\n\n'.join(found) + '\n```')
-        elif kind == 'test': add('markdown', '````{tests}\n' + '\n\n'.join(sources) + '\n````')
+            if found:
+                add('markdown', '```{eval-rst}\n' + '\n\n'.join(found) + '\n```')
+        elif kind == 'test':
+            add('markdown', '````{tests}\n' + '\n\n'.join(sources) + '\n````')
         elif kind == 'shown':
             for c, s in zip(cells, sources):
                 add('code', s, outputs=shown(c.get('outputs', []), src), execution_count=None)
@@ -166,12 +183,16 @@ def shown(outputs, src):
     for o in outputs:
         data = o.get('data', {})
         html = ''.join(data.get('text/html', ''))
-        if o.get('name') == 'stderr' or '<progress' in html and '<table' not in html: continue
-        if 'text/html' in data: data.pop('text/markdown', None)
-        if 'text/markdown' in data: o['data'] = {'text/markdown': relinked(''.join(data['text/markdown']), src, True)}
+        if o.get('name') == 'stderr' or '<progress' in html and '<table' not in html:
+            continue
+        if 'text/html' in data:
+            data.pop('text/markdown', None)
+        if 'text/markdown' in data:
+            o['data'] = {'text/markdown': relinked(''.join(data['text/markdown']), src, True)}
         if res and o.get('name') == res[-1].get('name') == 'stdout':
             res[-1]['text'] = ''.join(res[-1]['text']) + ''.join(o['text'])
-        else: res.append(o)
+        else:
+            res.append(o)
     return res
 
 
@@ -181,7 +202,8 @@ def api():
     for caption, names in ordered().items():
         out.append(f'## {caption}')
         for m in names:
-            if m == 'all' or not public(m): continue
+            if m == 'all' or not public(m):
+                continue
             doc = notebook(m).relative_to(NBS).with_suffix('').as_posix()
             rows = '\n   '.join(f'~mlic.{m}.{n}' for n in public(m))
             table = f'.. autosummary::\n   :nosignatures:\n\n   {rows}'
@@ -207,7 +229,8 @@ def write_sources(out):
     "The Sphinx project in `out`; folders as below nbs/"
     groups, module_of = site(), {nb: m for names in ordered().values() for m in names for nb in [notebook(m)]}
     (out/'images').mkdir(parents=True)
-    for image in (NBS/'images').iterdir(): shutil.copy(image, out/'images')
+    for image in (NBS/'images').iterdir():
+        shutil.copy(image, out/'images')
     (out/'chapters').mkdir()
     shutil.copy(NBS/'chapters'/'protocol.py', out/'chapters')
     (out/'images'/'layers.svg').write_text(draw_layers(), encoding='utf-8')
@@ -220,7 +243,8 @@ def write_sources(out):
         to.parent.mkdir(parents=True, exist_ok=True)
         if suffix == '.ipynb':
             nb = convert(src, page, module_of.get(src))
-            if page == 'index': nb['cells'].append(dict(cell_type='markdown', id='toc', metadata={}, source=toc))
+            if page == 'index':
+                nb['cells'].append(dict(cell_type='markdown', id='toc', metadata={}, source=toc))
             to.write_text(json.dumps(nb), encoding='utf-8')
         else:
             text = src.read_text(encoding='utf-8').replace('{findings}', findings()) if src else api()
@@ -261,8 +285,10 @@ def rst(text):
     "A docstring or docment, in which only `code` and $formulas$ are marked up, as reStructuredText"
     parts = re.split(r'(`[^`]+`|\$[^$\s](?:[^$]*[^$\s])?\$)', text)
     def one(part, marked):
-        if not marked: return re.sub(r'([\\*|_`])', r'\\\1', part)
-        if part[0] == '$': return f'\\ :math:`{part[1:-1]}`\\ '
+        if not marked:
+            return re.sub(r'([\\*|_`])', r'\\\1', part)
+        if part[0] == '$':
+            return f'\\ :math:`{part[1:-1]}`\\ '
         return f'\\ :py:obj:{part}\\ ' if re.fullmatch(r'`[A-Za-z]\w*`', part) else f'\\ `{part}`\\ '
     return ''.join(one(p, i % 2) for i, p in enumerate(parts))
 
@@ -273,13 +299,17 @@ def comment_on(name):
     module = importlib.import_module(module)
     lines, value = inspect.getsource(module).splitlines(), getattr(module, name)
     for node in ast.parse('\n'.join(lines)).body:
-        if name not in [getattr(t, 'id', None) for t in getattr(node, 'targets', [])]: continue
+        if name not in [getattr(t, 'id', None) for t in getattr(node, 'targets', [])]:
+            continue
         near = [lines[i][at:] for i, at in ((node.lineno - 1, 0), (node.end_lineno - 1, node.end_col_offset))]
         beside = [m[1] for text in near if (m := re.search(r'(?:^|\s)# (.+)$', text))]
         above = [m[1] for m in [re.match(r'# (?!%)(.+)', lines[node.lineno - 2])] if m]
-        if beside + above: return (beside + above)[0]
-    if type(value).__name__ == 'Registry': return f"The registry of each {value.kind} by name: {', '.join(value)}"
-    if isinstance(value, (list, tuple, dict)): return f"{len(value)} names: {', '.join(map(str, value))}"
+        if beside + above:
+            return (beside + above)[0]
+    if type(value).__name__ == 'Registry':
+        return f"The registry of each {value.kind} by name: {', '.join(value)}"
+    if isinstance(value, (list, tuple, dict)):
+        return f"{len(value)} names: {', '.join(map(str, value))}"
     return (inspect.getdoc(value) or '').split('\n')[0]
 
 
@@ -288,7 +318,8 @@ def type_of(p):
     anno, default = p['anno'], p['default']
     if anno not in (inspect.Parameter.empty, None, type(None)):
         return inspect.formatannotation(anno).replace('typing.', '')
-    if default in (inspect.Parameter.empty, None) or callable(default): return ''
+    if default in (inspect.Parameter.empty, None) or callable(default):
+        return ''
     return type(default).__name__
 
 
@@ -297,24 +328,31 @@ def docments_as_fields(app, what, name, obj, options, lines):
     from fastcore.docments import docments
     text = comment_on(name) if what == 'data' else ' '.join(' '.join(lines).split())
     lines[:] = [rst(text), '']
-    if what not in ('function', 'method', 'class'): return
-    try: found = docments(obj, full=True, args_kwargs=True)
-    except (TypeError, ValueError, AttributeError, SyntaxError, OSError): return
+    if what not in ('function', 'method', 'class'):
+        return
+    try:
+        found = docments(obj, full=True, args_kwargs=True)
+    except (TypeError, ValueError, AttributeError, SyntaxError, OSError):
+        return
     for arg, p in found.items():
         said = ' '.join((p['docment'] or '').split())
-        if arg == 'self' or not said: continue
+        if arg == 'self' or not said:
+            continue
         if arg == 'return':
             lines.append(f':returns: {rst(said)}')
-            if type_of(p): lines.append(f':rtype: {rst(type_of(p))}')
+            if type_of(p):
+                lines.append(f':rtype: {rst(type_of(p))}')
         else:
             lines.append(f':param {arg}: {rst(said)}')
-            if type_of(p): lines.append(f':type {arg}: {type_of(p)}')
+            if type_of(p):
+                lines.append(f':type {arg}: {type_of(p)}')
 
 
 def plain_signature(app, what, name, obj, options, signature, returns):
     "Functions by their names; a class with the constructor of a base outside mlic is called without arguments"
     init = getattr(obj, '__init__', None)
-    if what == 'class' and issubclass(obj, BaseException) or not signature: return None
+    if what == 'class' and issubclass(obj, BaseException) or not signature:
+        return None
     if what == 'class' and signature.startswith('(*args'): # of a metaclass or of `__call__`
         signature = str(inspect.signature(obj))
     if what != 'class' or getattr(init, '__module__', 'mlic').startswith('mlic'):
@@ -351,7 +389,8 @@ def setup(app):
             known, here = names_of(self.env), self.env.docname
             for node in list(self.document.findall(nodes.literal)):
                 to = known.get(node.astext().removesuffix('()'))
-                if not to or any(isinstance(a, (nodes.reference, nodes.title)) for a in above(node)): continue
+                if not to or any(isinstance(a, (nodes.reference, nodes.title)) for a in above(node)):
+                    continue
                 outside = to.startswith('http')
                 page, _, anchor = to.partition('#')
                 url = to if outside else f'{self.app.builder.get_relative_uri(here, page)}#{anchor}'
@@ -373,7 +412,8 @@ def setup(app):
 
 
 def above(node):
-    while node := node.parent: yield node
+    while node := node.parent:
+        yield node
 
 
 def mathml(tex, block):
@@ -397,12 +437,14 @@ def formula_block(self, node):
 
 def names_of(env):
     "{name: address} of what prose may mention: mlic's own by short name, then other packages'"
-    if hasattr(env, 'mlic_names'): return env.mlic_names
+    if hasattr(env, 'mlic_names'):
+        return env.mlic_names
     res, own = elsewhere(), {}
     for full, obj in env.domains['py'].objects.items():
         parts = full.split('.')
         short = '.'.join(parts[-2:] if obj.objtype in ('method', 'property', 'attribute') else parts[-1:])
-        for name in (short, full): own.setdefault(name, set()).add(f'{obj.docname}#{obj.node_id}')
+        for name in (short, full):
+            own.setdefault(name, set()).add(f'{obj.docname}#{obj.node_id}')
     res.update({name: next(iter(to)) for name, to in own.items() if len(to) == 1})
     env.mlic_names = res
     return res
@@ -422,11 +464,15 @@ def elsewhere():
         for n in getattr(m, '__all__', [n for n, o in vars(m).items() if getattr(o, '__module__', '') == m.__name__]):
             url = f'https://scikit-learn.org/stable/modules/generated/sklearn.{mod}.{n}.html'
             res[f'sklearn.{mod}.{n}'] = url
-            if distinct(n): res[n] = url
-    for n in torch.nn.modules.__all__: res[f'nn.{n}'] = res[f'torch.nn.{n}'] = torch_page.format(f'torch.nn.{n}')
+            if distinct(n):
+                res[n] = url
+    for n in torch.nn.modules.__all__:
+        res[f'nn.{n}'] = res[f'torch.nn.{n}'] = torch_page.format(f'torch.nn.{n}')
     for n, o in vars(F).items():
-        if callable(o) and n[0] != '_': res[f'F.{n}'] = torch_page.format(f'torch.nn.functional.{n}')
-    for n in torch.__all__: res[f'torch.{n}'] = torch_page.format(f'torch.{n}')
+        if callable(o) and n[0] != '_':
+            res[f'F.{n}'] = torch_page.format(f'torch.nn.functional.{n}')
+    for n in torch.__all__:
+        res[f'torch.{n}'] = torch_page.format(f'torch.{n}')
     res.update(dict.fromkeys(('Tensor', 'torch.Tensor'), 'https://docs.pytorch.org/docs/stable/tensors.html'))
     for n in ('DataFrame', 'Series'):
         res[n] = res[f'pd.{n}'] = f'https://pandas.pydata.org/docs/reference/api/pandas.{n}.html'
@@ -448,7 +494,8 @@ def build(docs=DOCS):
         for name in ('.buildinfo', 'jupyter_execute', '_static/LICENSE-mathjax'):
             p = out/name
             shutil.rmtree(p) if p.is_dir() else p.unlink(missing_ok=True)
-        for p in out.rglob('*.map'): p.unlink()
+        for p in out.rglob('*.map'):
+            p.unlink()
         (out/'.nojekyll').touch()
         shutil.rmtree(docs, ignore_errors=True)
         shutil.copytree(out, docs)
@@ -463,30 +510,39 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         a = dict(attrs)
         self.ids.add(a.get('id'))
-        if tag == 'a' and a.get('href'): self.links.append(a['href'])
-        if tag in ('script', 'img', 'iframe', 'source') and a.get('src'): self.loads.append(a['src'])
-        if tag == 'link' and a.get('href') and a.get('rel') != 'canonical': self.loads.append(a['href'])
-        if tag == 'img': self.alts.append(a.get('alt') or '')
+        if tag == 'a' and a.get('href'):
+            self.links.append(a['href'])
+        if tag in ('script', 'img', 'iframe', 'source') and a.get('src'):
+            self.loads.append(a['src'])
+        if tag == 'link' and a.get('href') and a.get('rel') != 'canonical':
+            self.loads.append(a['href'])
+        if tag == 'img':
+            self.alts.append(a.get('alt') or '')
 
 
 def problems(docs=DOCS):
     "What is wrong with the built site, a line each: dead links, files from elsewhere, pictures without words"
     found = []
     pages = {p.resolve(): Page(p.read_text(encoding='utf-8')) for p in docs.rglob('*.html')}
-    for _, ps in site(): found += [f'{page}.html is missing' for page, _ in ps if not (docs/f'{page}.html').exists()]
+    for _, ps in site():
+        found += [f'{page}.html is missing' for page, _ in ps if not (docs/f'{page}.html').exists()]
     for path, page in pages.items():
         here = path.relative_to(docs.resolve())
         found += [f'{here}: the alternative text {a!r} is a file name or empty' for a in page.alts
                   if not a or re.search(r'\.(png|svg|jpe?g)$', a)]
         for url in page.links + page.loads:
-            if url.startswith('data:'): continue
+            if url.startswith('data:'):
+                continue
             if re.match(r'[a-z]+:|//', url):
-                if url in page.loads: found.append(f'{here}: loads {url} from elsewhere')
+                if url in page.loads:
+                    found.append(f'{here}: loads {url} from elsewhere')
                 continue
             file, _, anchor = url.partition('#')
             there = (path.parent/unquote(file.split('?')[0])).resolve() if file else path
-            if not there.is_relative_to(docs.resolve()): found.append(f'{here}: {url} leaves the site')
-            elif not there.exists(): found.append(f'{here}: {url} leads nowhere')
+            if not there.is_relative_to(docs.resolve()):
+                found.append(f'{here}: {url} leaves the site')
+            elif not there.exists():
+                found.append(f'{here}: {url} leads nowhere')
             elif anchor and there in pages and unquote(anchor) not in pages[there].ids:
                 found.append(f'{here}: {url} has no such anchor')
     everything = set().union(*(p.ids for p in pages.values()))
@@ -512,7 +568,8 @@ def store_outputs(path):
 if __name__ == '__main__':
     if '--run' in sys.argv:
         for p in pages_run():
-            if p.stem in sys.argv or sys.argv[-1] == '--run': store_outputs(p)
+            if p.stem in sys.argv or sys.argv[-1] == '--run':
+                store_outputs(p)
         sys.exit()
     print(f'{build()} warnings')
     bad = problems()

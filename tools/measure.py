@@ -17,7 +17,8 @@ def files(revision):
 def code_lines(notebook):
     "Lines of the code cells"
     for cell in json.loads(notebook)['cells']:
-        if cell['cell_type'] == 'code': yield from ''.join(cell['source']).split('\n')
+        if cell['cell_type'] == 'code':
+            yield from ''.join(cell['source']).split('\n')
 
 
 def private(source):

@@ -48,11 +48,13 @@ def execute(path, env, progress=lambda i, n: None, save=False):
                             extra_arguments=['--IPKernelApp.log_level=ERROR']) # it warns of its TCP ports
     with client.setup_kernel(env={**os.environ, 'PYTHONWARNINGS': QUIET, **env}):
         for i, cell in enumerate(nb.cells):
-            if not skipped(cell) and not exercise(cell): client.execute_cell(cell, i)
+            if not skipped(cell) and not exercise(cell):
+                client.execute_cell(cell, i)
             progress(i + 1, len(nb.cells))
     if save:
         for cell in nb.cells:
-            if cell.cell_type == 'code': cell.outputs = [o for o in cell.outputs if not passing(o)]
+            if cell.cell_type == 'code':
+                cell.outputs = [o for o in cell.outputs if not passing(o)]
         nbformat.write(nb, path)
         clean(path)
 
@@ -77,10 +79,12 @@ class Told:
     def __init__(self, expected):
         self.expected, self.running, self.times, self.start = expected, {}, {}, time.time()
         self.lock, self.over = threading.Lock(), threading.Event()
-        if sys.stdout.isatty(): threading.Thread(target=self.watch, daemon=True).start()
+        if sys.stdout.isatty():
+            threading.Thread(target=self.watch, daemon=True).start()
 
     def watch(self):
-        while not self.over.wait(2): self.line()
+        while not self.over.wait(2):
+            self.line()
 
     def line(self, end=''):
         since = time.time() - self.start
@@ -90,36 +94,44 @@ class Told:
         left = f'about {since*(sum(self.expected.values())/done - 1):4.0f} s left' if since > 60 else ''
         cells = ', '.join(f'{Path(name).stem} {i}/{n}' for name, (_, i, n) in sorted(now))
         text = f'{len(self.times):>2} of {len(self.expected)} chapters   {cells:50} {since:5.0f} s   {left:18}'
-        with self.lock: print(f'\r{text}' if sys.stdout.isatty() else text.rstrip(), end=end, flush=True)
+        with self.lock:
+            print(f'\r{text}' if sys.stdout.isatty() else text.rstrip(), end=end, flush=True)
 
     def begins(self, name, n):
         self.running[name] = time.time(), 0, n
-        if not sys.stdout.isatty(): self.line('\n')
+        if not sys.stdout.isatty():
+            self.line('\n')
 
     def cell(self, name, i, n): self.running[name] = self.running[name][0], i, n
 
     def ends(self, name, ok):
         t0 = self.running.pop(name)[0]
-        if ok: self.times[name] = time.time() - t0
+        if ok:
+            self.times[name] = time.time() - t0
         self.line('\n')
 
 
 def run_chapters(profile, fresh=False):
     "Every chapter top to bottom in a copy below results/book/, a page of HTML each; the clone stays as it is"
-    if fresh: shutil.rmtree(RESULTS, ignore_errors=True)
+    if fresh:
+        shutil.rmtree(RESULTS, ignore_errors=True)
     book = RESULTS/'book'/profile
-    for part in ('chapters', 'images'): shutil.copytree(NBS/part, book/part, dirs_exist_ok=True)
+    for part in ('chapters', 'images'):
+        shutil.copytree(NBS/part, book/part, dirs_exist_ok=True)
     times_file = RESULTS/f'chapter_times_{profile}.json'
     expected = {p.name: SECONDS.get(p.name[:2], 100) for p in chapters()}
-    if times_file.exists(): expected |= {k: v for k, v in json.loads(times_file.read_text()).items() if k in expected}
+    if times_file.exists():
+        expected |= {k: v for k, v in json.loads(times_file.read_text()).items() if k in expected}
     *todo, last = chapters(book/'chapters') # the last one puts the others' answers together
     todo.sort(key=lambda p: -expected[p.name])
     cores = os.cpu_count() or 1
     at_once = 1 if profile == 'full' else min(cores, 2) # a GPU works for one
     env = {'MLIC_PROFILE': profile, 'MLIC_STORE': str(RESULTS)}
     part = str(cores//at_once)
-    if at_once > 1: env_each = {**env, 'MLIC_JOBS': part, 'OMP_NUM_THREADS': part}
-    else: env_each = env
+    if at_once > 1:
+        env_each = {**env, 'MLIC_JOBS': part, 'OMP_NUM_THREADS': part}
+    else:
+        env_each = env
     told, failed = Told(expected), []
 
     def one(path, env):
@@ -133,10 +145,13 @@ def run_chapters(profile, fresh=False):
         told.ends(path.name, path.name not in failed)
         times_file.write_text(json.dumps({**expected, **told.times}, indent=1))
 
-    with ThreadPoolExecutor(at_once) as pool: list(pool.map(lambda p: one(p, env_each), todo))
-    if not failed: one(last, env)
+    with ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(lambda p: one(p, env_each), todo))
+    if not failed:
+        one(last, env)
     told.over.set()
-    if failed: return 1
+    if failed:
+        return 1
     for f in sorted((RESULTS/'findings').glob('*.json')):
         found = json.loads(f.read_text(encoding='utf-8'))
         found = found.get('content', found)
@@ -159,9 +174,12 @@ def book():
     made = RESULTS/'book'/'default'
     done = {p.name for p in (made/'chapters').glob('*.html')}
     missing = [p.stem for p in chapters() if p.with_suffix('.html').name not in done]
-    if missing: sys.exit(f"{', '.join(missing)}: not run at the profile default; run `make chapters` first")
-    for p in [*chapters(made/'chapters'), made/'chapters'/'findings.json']: shutil.copy(p, CHAPTERS/p.name)
-    for p in (made/'images').glob('*.png'): shutil.copy(p, NBS/'images'/p.name)
+    if missing:
+        sys.exit(f"{', '.join(missing)}: not run at the profile default; run `make chapters` first")
+    for p in [*chapters(made/'chapters'), made/'chapters'/'findings.json']:
+        shutil.copy(p, CHAPTERS/p.name)
+    for p in (made/'images').glob('*.png'):
+        shutil.copy(p, NBS/'images'/p.name)
 
 
 # ---- README -------------------------------------------------------------------------------------------------
@@ -171,8 +189,10 @@ def readme():
     out = []
     for c in cells(NBS/'index.ipynb'):
         src = ''.join(c['source'])
-        if c['cell_type'] == 'markdown': out.append(src)
-        if c['cell_type'] != 'code' or re.search(r'^#\|\s*hide', src, re.M): continue
+        if c['cell_type'] == 'markdown':
+            out.append(src)
+        if c['cell_type'] != 'code' or re.search(r'^#\|\s*hide', src, re.M):
+            continue
         if re.search(r'^#\|\s*echo:\s*false', src, re.M):
             given = [o['data'] for o in c['outputs'] if 'text/markdown' in o.get('data', {})]
             out += [''.join(d['text/markdown']) for d in given]
@@ -180,8 +200,10 @@ def readme():
         out.append('```python\n' + re.sub(r'^#\|.*\n', '', src, flags=re.M).strip() + '\n```')
         for o in c['outputs']: # what is printed or is a cell's value
             text = o.get('text') if o['output_type'] == 'stream' else None
-            if o['output_type'] == 'execute_result': text = o.get('data', {}).get('text/plain')
-            if text: out.append('\n'.join('    ' + l for l in ''.join(text).rstrip().split('\n')))
+            if o['output_type'] == 'execute_result':
+                text = o.get('data', {}).get('text/plain')
+            if text:
+                out.append('\n'.join('    ' + l for l in ''.join(text).rstrip().split('\n')))
     def from_root(m): return f"]({m[1] if re.match(r'[a-z]+:|#', m[1]) else os.path.normpath(f'nbs/{m[1]}')})"
     return re.sub(r'\]\(([^)\s]+)\)', from_root, '\n\n'.join(out)) + '\n'
 
@@ -197,9 +219,11 @@ def check_sync():
     ignore = shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints')
     with tempfile.TemporaryDirectory() as tmp:
         tmp = Path(tmp)
-        for d in ('nbs', 'mlic'): shutil.copytree(ROOT/d, tmp/d, ignore=ignore)
+        for d in ('nbs', 'mlic'):
+            shutil.copytree(ROOT/d, tmp/d, ignore=ignore)
         shutil.copy(ROOT/'settings.ini', tmp)
-        for f in modules(tmp/'mlic') - {'__init__.py'}: (tmp/'mlic'/f).unlink()
+        for f in modules(tmp/'mlic') - {'__init__.py'}:
+            (tmp/'mlic'/f).unlink()
         env = {k: v for k, v in os.environ.items() if k != 'IN_TEST'}
         export = 'from nbdev.doclinks import nbdev_export; nbdev_export()'
         subprocess.run([sys.executable, '-c', export], cwd=tmp, check=True, env=env)
@@ -278,7 +302,8 @@ def test_file(path, tmp, counts):
     n, failures, errors, skips = (int(suite.get(k)) for k in ('tests', 'failures', 'errors', 'skipped'))
     bad = failures + errors
     counts.append((n - bad - skips, bad, skips))
-    if bad or res.returncode not in (0, 5): raise AssertionError(res.stdout[-6000:] + res.stderr[-2000:])
+    if bad or res.returncode not in (0, 5):
+        raise AssertionError(res.stdout[-6000:] + res.stderr[-2000:])
 
 
 def test():
@@ -295,7 +320,8 @@ def test():
     def one(job):
         name, f = job
         t0 = time.time()
-        try: f()
+        try:
+            f()
         except (Exception, SystemExit) as e:
             text = re.sub(r'\x1b\[[0-9;]*m', '', str(e)).rstrip()
             failed.append((name, text[-300:]))
@@ -304,14 +330,16 @@ def test():
             times[name] = time.time() - t0
             print(f'ok   {name}  {times[name]:.1f} s', flush=True)
     start = time.time()
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool: list(pool.map(one, jobs))
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:
+        list(pool.map(one, jobs))
     TIMES.write_text(json.dumps(times, indent=1))
     shutil.rmtree(tmp, ignore_errors=True)
     marked = sum(skipped(c) for p in library() + chapters() for c in cells(p))
     passed, bad, skips = (sum(c) for c in zip((0, 0, 0), *counts))
     others = [name for name, _ in failed if name not in files] # a file counts by its tests
     broken = [name for name, _ in failed if name in files]
-    for name, end in failed: print(f'failed: {name}: ...{end}')
+    for name, end in failed:
+        print(f'failed: {name}: ...{end}')
     print(f'{time.time() - start:.0f} s; a notebook counts as one test; not run: '
           f'{marked} cells of notebooks and {skips} tests marked {" or ".join(FLAGS)}')
     passed += len(jobs) - len(files) - len(others)
@@ -326,12 +354,17 @@ if __name__ == '__main__':
     parser.add_argument('--profile', default=profile, choices=['quick', 'default', 'full'])
     parser.add_argument('--fresh', action='store_true', help='forget the stored results first')
     args = parser.parse_args()
-    if args.what == 'test': sys.exit(test())
-    if args.what == 'chapters': sys.exit(run_chapters(args.profile, args.fresh))
-    if args.what == 'book': book()
-    if args.what == 'readme': (ROOT/'README.md').write_text(readme(), encoding='utf-8')
+    if args.what == 'test':
+        sys.exit(test())
+    if args.what == 'chapters':
+        sys.exit(run_chapters(args.profile, args.fresh))
+    if args.what == 'book':
+        book()
+    if args.what == 'readme':
+        (ROOT/'README.md').write_text(readme(), encoding='utf-8')
     if args.what == 'clean':
-        for p in library() + chapters() + pages(): clean(p)
+        for p in library() + chapters() + pages():
+            clean(p)
     if args.what == 'sync':
         check_sync()
         check_clean()

@@ -24,9 +24,11 @@ def modules():
     res = {}
     for path in sorted((ROOT/'nbs').rglob('*.ipynb')):
         found = re.search(r'#\|\s*default_exp\s+([\w.]+)', path.read_text(encoding='utf-8'))
-        if not found or '.ipynb_checkpoints' in path.parts: continue
+        if not found or '.ipynb_checkpoints' in path.parts:
+            continue
         name = found[1].removesuffix('.__init__')
-        if source_of(name).exists(): res[name] = path
+        if source_of(name).exists():
+            res[name] = path
     return res
 
 
@@ -42,7 +44,8 @@ def public(module):
     declared, defined = [], []
     for node in tree:
         names = [getattr(t, 'id', None) for t in node.targets] if isinstance(node, ast.Assign) else []
-        if '__all__' in names and isinstance(node.value, ast.List): declared = ast.literal_eval(node.value)
+        if '__all__' in names and isinstance(node.value, ast.List):
+            declared = ast.literal_eval(node.value)
         defined += [*names, getattr(node, 'name', None)]
     return [n for n in dict.fromkeys(defined) if n in declared and not n.startswith('_')]
 
@@ -51,11 +54,13 @@ def imports(module):
     "Modules of mlic that a module imports"
     package = module.split('.') if source_of(module).name == '__init__.py' else module.split('.')[:-1]
     for node in ast.walk(ast.parse(source_of(module).read_text(encoding='utf-8'))):
-        if not isinstance(node, ast.ImportFrom) or not node.level: continue
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
         base = package[:len(package) - node.level + 1] + (node.module or '').split('.')
         base = '.'.join(filter(None, base))
         yield base
-        for a in node.names: yield f'{base}.{a.name}'
+        for a in node.names:
+            yield f'{base}.{a.name}'
 
 
 def ordered():
@@ -94,4 +99,5 @@ def draw_layers():
 
 if __name__ == '__main__':
     (ROOT/'nbs'/'images'/'layers.svg').write_text(draw_layers(), encoding='utf-8')
-    for caption, names in ordered().items(): print(f"{caption:28} {', '.join(names)}")
+    for caption, names in ordered().items():
+        print(f"{caption:28} {', '.join(names)}")

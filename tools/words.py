@@ -50,22 +50,29 @@ def docstrings(source):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and (text := ast.get_docstring(node)):
             yield getattr(node, 'lineno', 1), text
     for i, line in enumerate(source.splitlines(), 1):
-        if (m := re.search(r'\s# (?!%)(.*)', line)) and not line.startswith('# %%'): yield i, m[1]
+        if (m := re.search(r'\s# (?!%)(.*)', line)) and not line.startswith('# %%'):
+            yield i, m[1]
 
 
 def texts():
     "(where, prose) of all that a reader reads"
     for p in sorted((ROOT/'nbs').rglob('*.md')):
-        if p.name not in EXEMPT: yield p.relative_to(ROOT), prose(p.read_text(encoding='utf-8'))
+        if p.name not in EXEMPT:
+            yield p.relative_to(ROOT), prose(p.read_text(encoding='utf-8'))
     for p in sorted((ROOT/'nbs').rglob('*.ipynb')):
-        if '.ipynb_checkpoints' in p.parts: continue
+        if '.ipynb_checkpoints' in p.parts:
+            continue
         for cell in json.loads(p.read_text(encoding='utf-8'))['cells']:
             where = f"{p.relative_to(ROOT)}:{cell['id']}"
-            if cell['cell_type'] == 'markdown': yield where, prose(''.join(cell['source']))
+            if cell['cell_type'] == 'markdown':
+                yield where, prose(''.join(cell['source']))
     for p in sorted((ROOT/'mlic').rglob('*.py')):
-        if p.name == '_modidx.py': continue
-        for line, text in docstrings(p.read_text(encoding='utf-8')): yield f'{p.relative_to(ROOT)}:{line}', prose(text)
-    for p in (ROOT/'CONTRIBUTING.md', ROOT/'bench'/'RESULTS.md'): yield p.name, prose(p.read_text(encoding='utf-8'))
+        if p.name == '_modidx.py':
+            continue
+        for line, text in docstrings(p.read_text(encoding='utf-8')):
+            yield f'{p.relative_to(ROOT)}:{line}', prose(text)
+    for p in (ROOT/'CONTRIBUTING.md', ROOT/'bench'/'RESULTS.md'):
+        yield p.name, prose(p.read_text(encoding='utf-8'))
 
 
 def found():
@@ -87,12 +94,15 @@ def unlisted():
     entries = (ROOT/'nbs'/'pages'/'references.md').read_text(encoding='utf-8').split('\n- ')
     missing = {}
     for where, text in texts():
-        if where == 'RESULTS.md': continue # its dates are of measurements
+        if where == 'RESULTS.md':
+            continue # its dates are of measurements
         for first, second, year in CITED.findall(text):
             names = {first, second} - {''}
-            if names & NOT_AUTHORS or any(year in e and all(n in e for n in names) for e in entries): continue
+            if names & NOT_AUTHORS or any(year in e and all(n in e for n in names) for e in entries):
+                continue
             missing.setdefault(f"{' and '.join(filter(None, (first, second)))} {year}", str(where))
     return missing
 
 
-if __name__ == '__main__': print('\n'.join(found()))
+if __name__ == '__main__':
+    print('\n'.join(found()))

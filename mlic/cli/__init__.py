@@ -26,15 +26,20 @@ def _parser(command):
                        help='module of yours to import first, which registers data sets, losses or heads')
         s.add_argument('--debug', action='store_true', help='show the traceback of an error')
         s.set_defaults(run=run)
-        if name == command: options(s)
+        if name == command:
+            options(s)
     return p
 
 def _plain(x):
     "`x` as JSON knows it; what is not finite is null"
-    if isinstance(x, dict): return {str(k): _plain(v) for k,v in x.items()}
-    if hasattr(x, 'tolist'): x = x.tolist() # numpy's arrays and numbers
-    if isinstance(x, (list, tuple)): return [_plain(v) for v in x]
-    if isinstance(x, float): return x if math.isfinite(x) else None
+    if isinstance(x, dict):
+        return {str(k): _plain(v) for k,v in x.items()}
+    if hasattr(x, 'tolist'):
+        x = x.tolist() # numpy's arrays and numbers
+    if isinstance(x, (list, tuple)):
+        return [_plain(v) for v in x]
+    if isinstance(x, float):
+        return x if math.isfinite(x) else None
     return x if isinstance(x, (str, int, type(None))) else str(x)
 
 # %% ../../nbs/cli/index.ipynb #5b1e6c14
@@ -58,7 +63,8 @@ def _run(args):
     import importlib
     sys.path.insert(0, os.getcwd())
     with _aside():
-        for name in getattr(args, 'import'): importlib.import_module(name)
+        for name in getattr(args, 'import'):
+            importlib.import_module(name)
         plain, text, status = args.run(args)
     print(json.dumps(_plain(plain), indent=1, allow_nan=False) if args.json else text, flush=True)
     return status
@@ -67,11 +73,14 @@ def _run(args):
 def _excuse(e):
     "What to say of an error that is not an `MLICError`, and the exit status"
     kind = type(e).__name__
-    if isinstance(e, ModuleNotFoundError): return f'{e}; install it, or check --import', 1
-    if isinstance(e, MemoryError): return 'not enough memory; choose smaller images, batches or fewer processes', 1
+    if isinstance(e, ModuleNotFoundError):
+        return f'{e}; install it, or check --import', 1
+    if isinstance(e, MemoryError):
+        return 'not enough memory; choose smaller images, batches or fewer processes', 1
     if isinstance(e, OSError):
         return f"{e.filename or ''}: {e.strerror or e}; check the path and its permissions", 1
-    if kind == 'TerminatedWorkerError': return 'a process was killed, probably for memory; choose fewer --jobs', 1
+    if kind == 'TerminatedWorkerError':
+        return 'a process was killed, probably for memory; choose fewer --jobs', 1
     return f'a fault in mlic ({kind}: {str(e)[:300]}); --debug shows where', 70
 
 def main(
@@ -82,10 +91,13 @@ def main(
     try:
         command = argv[0] if argv else None
         args = _parser(command).parse_args(argv)
-        try: return _run(args)
-        except (KeyboardInterrupt, BrokenPipeError): raise
+        try:
+            return _run(args)
+        except (KeyboardInterrupt, BrokenPipeError):
+            raise
         except Exception as e:
-            if args.debug: raise
+            if args.debug:
+                raise
             from mlic.core import MLICError
             text, status = (e, 1) if isinstance(e, MLICError) else _excuse(e)
             _say(text)

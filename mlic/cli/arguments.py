@@ -17,7 +17,8 @@ def pair(
 )->tuple: # (name, list of words)
     "'loss=bce,lsep' -> ('loss', ['bce', 'lsep'])"
     name, _, values = text.partition('=')
-    if not name or not values: raise argparse.ArgumentTypeError(f"{text!r}: write FIELD=A,B,C")
+    if not name or not values:
+        raise argparse.ArgumentTypeError(f"{text!r}: write FIELD=A,B,C")
     return name, values.split(',')
 
 def size_in_bytes(
@@ -27,7 +28,8 @@ def size_in_bytes(
     units = dict(TB=1e12, GB=1e9, MB=1e6, kB=1e3, B=1)
     unit = next((u for u in units if text.endswith(u)), '')
     with contextlib.suppress(ValueError, OverflowError):
-        if (n := int(float(text.removesuffix(unit))*units.get(unit, 1))) >= 0: return n
+        if (n := int(float(text.removesuffix(unit))*units.get(unit, 1))) >= 0:
+            return n
     raise argparse.ArgumentTypeError(f"{text!r} is not a size; write a number of bytes, or 500MB, 2GB")
 
 def whole_number(
@@ -36,7 +38,8 @@ def whole_number(
 )->int: # the number
     "A whole number, `least` or more"
     with contextlib.suppress(ValueError):
-        if least <= int(text) < 2**31: return int(text)
+        if least <= int(text) < 2**31:
+            return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
 
 def path(
@@ -60,8 +63,10 @@ def field_value(
 ): # number, list, text or None
     "A word as a value of a recipe's field"
     from mlic.compare.recipe import read_yaml
-    if field.type is str or field.name.endswith('_args'): return text
-    if text.lower() == 'none': return None
+    if field.type is str or field.name.endswith('_args'):
+        return text
+    if text.lower() == 'none':
+        return None
     value = read_yaml(text)
     return value if isinstance(value, (int, float, list)) else text
 
@@ -76,7 +81,8 @@ def data_options(
 ):
     "Add the arguments that name a data set"
     p.add_argument('data', type=path, help='table, dataset file (data.yaml), or folder with a folder per label')
-    for name,text in TABLE.items(): p.add_argument('--' + name.replace('_', '-'), help=text)
+    for name,text in TABLE.items():
+        p.add_argument('--' + name.replace('_', '-'), help=text)
 
 def source_of_args(
     a:SimpleNamespace, # what the parser returns
@@ -87,6 +93,8 @@ def source_of_args(
     from mlic.data.sources import folders, from_csv
     given = {k: getattr(a, k) for k in TABLE if getattr(a, k) is not None}
     described = Path(a.data).suffix in (".yaml", ".yml")
-    if not described and not Path(a.data).is_dir(): return from_csv(a.data, **given)
-    if given: raise MLICError(f"{a.data} is not a table; --{next(iter(given)).replace('_', '-')} is for tables")
+    if not described and not Path(a.data).is_dir():
+        return from_csv(a.data, **given)
+    if given:
+        raise MLICError(f"{a.data} is not a table; --{next(iter(given)).replace('_', '-')} is for tables")
     return read_dataset(a.data) if described else folders(a.data)

@@ -31,7 +31,8 @@ def _check(a):
         found = scan(src)
         plain['problems'] = found.problems.to_dict('records')
         text.append(repr(found))
-        if len(found.problems): text.append(found.problems.to_string(index=False))
+        if len(found.problems):
+            text.append(found.problems.to_string(index=False))
     return plain, '\n\n'.join(text), int(bool(plain.get('problems')))
 
 # %% ../../nbs/cli/commands.ipynb #f78235a2
@@ -44,7 +45,8 @@ def _init(a):
     from mlic.data.datafile import write_dataset
     given = {k: getattr(a, k) for k in TABLE if getattr(a, k) is not None}
     per_label = Path(a.data).is_dir() and not any(Path(a.data).glob('*.xml'))
-    if per_label and given: raise MLICError(f"{a.data} is a folder per label; --{next(iter(given))} is for tables")
+    if per_label and given:
+        raise MLICError(f"{a.data} is a folder per label; --{next(iter(given))} is for tables")
     src = write_dataset(a.out, root=a.data) if per_label else write_dataset(a.out, a.data, **given)
     return dict(file=str(a.out), images=len(src), vocab=src.vocab, form=src.form), f'{src!r}\nwritten to {a.out}', 0
 
@@ -71,7 +73,8 @@ def _train(a):
     from mlic.metrics import evaluate
     from mlic.training.learner import mlic_learner
     from mlic.training.policy import fit_policy
-    if Path(a.out).exists(): raise MLICError(f"{a.out} exists; give a new folder, or remove it")
+    if Path(a.out).exists():
+        raise MLICError(f"{a.out} exists; give a new folder, or remove it")
     src = source_of_args(a)
     split = published_split(src) if 'split' in src.items else stratified_split(src, seed=a.seed)
     dls = dataloaders(src, split, a.size, a.bs, seed=a.seed)
@@ -159,7 +162,8 @@ def _compare_options(p):
 # %% ../../nbs/cli/commands.ipynb #456f026d
 def _read(file):
     from mlic.core import MLICError
-    try: return Path(file).read_bytes().decode()
+    try:
+        return Path(file).read_bytes().decode()
     except (OSError, UnicodeDecodeError) as e:
         raise MLICError(f"{file}: cannot be read ({getattr(e, 'strerror', None) or 'not UTF-8'})") from None
 
@@ -170,7 +174,8 @@ def _compare(a):
     from mlic.core import check_choice
     fields = recipe_fields()
     check_choice('metric', a.metric, METRIC_NAMES)
-    for name,_ in a.vary: check_choice('a varied field', name, fields)
+    for name,_ in a.vary:
+        check_choice('a varied field', name, fields)
     base = Recipe.from_yaml(_read(a.recipe)) if a.recipe else Recipe()
     given = {n: field_value(f, getattr(a, n)) for n,f in fields.items() if hasattr(a, n)}
     vary = {n: [field_value(fields[n], v) for v in values] for n,values in a.vary}
@@ -203,14 +208,16 @@ def _cache(a):
     import pandas as pd
     from mlic.core import MLICError
     from mlic.training.activations import ActivationStore, prune, stores
-    if (a.keep is None) == (a.what == 'prune'): raise MLICError('--keep SIZE goes with `cache prune`, which needs it')
+    if (a.keep is None) == (a.what == 'prune'):
+        raise MLICError('--keep SIZE goes with `cache prune`, which needs it')
     if a.what == 'prune':
         removed = prune(a.path, a.keep)
         return dict(removed=removed), '\n'.join(f'removed {f}' for f in removed) or 'nothing to remove', 0
     found = stores(a.path)
     for s in found:
         s['used'] = f"{pd.Timestamp(s['used'], unit='s'):%Y-%m-%d %H:%M}"
-        if a.what == 'verify': s['damaged'] = ActivationStore(s['folder']).verify()
+        if a.what == 'verify':
+            s['damaged'] = ActivationStore(s['folder']).verify()
     text = pd.DataFrame(found).to_string(index=False) if found else 'no stores'
     return found, text, int(any(s.get('damaged') for s in found))
 
@@ -227,8 +234,10 @@ def _synth_options(p):
 def _synth(a):
     from mlic.core import MLICError
     from mlic.data import synth
-    if Path(a.out).exists(): raise MLICError(f"{a.out} exists; give a new folder, or remove it")
-    if a.size > 2048: raise MLICError(f"--size {a.size}: the generators draw at most 2048 pixels")
+    if Path(a.out).exists():
+        raise MLICError(f"{a.out} exists; give a new folder, or remove it")
+    if a.size > 2048:
+        raise MLICError(f"--size {a.size}: the generators draw at most 2048 pixels")
     make = dict(xray=synth.synth_xray, planet=synth.synth_planet, digits=synth.digit_scenes)[a.kind]
     src = make(a.n, a.size, a.seed, root=a.out)
     read = dict(xray='chest_xray14({!r})', planet='planet({!r})', digits='from_csv({!r})')[a.kind]

@@ -47,8 +47,10 @@ def image_loaders(
     split = Split(rows, rows[:1], rows[:0]) # validation comes below, perhaps from another source
     dls = dataloaders(train.src, split, recipe.size, min(recipe.bs, len(rows)), tfms, seed=seed)
     loader = lambda part: dls.test_dl(items_of(part.src, part.rows), with_labels=True)
-    if valid is not None: dls.loaders[1] = loader(valid)
-    if test is not None: dls.loaders.append(loader(test))
+    if valid is not None:
+        dls.loaders[1] = loader(valid)
+    if test is not None:
+        dls.loaders.append(loader(test))
     return dls
 
 def check_same_labels(
@@ -128,7 +130,8 @@ def _opened(recipe, part, needs, folder, key):
     try:
         found = read_json(index)
         stored = ActivationStore(folder/found['store'])
-        if stored.verify(): raise Damaged(f"{stored.folder}: shards are missing or damaged")
+        if stored.verify():
+            raise Damaged(f"{stored.folder}: shards are missing or damaged")
     except (FileNotFoundError, MLICError):
         stored, items = _computed(recipe, part, needs, folder)
         src = part.src
@@ -138,7 +141,8 @@ def _opened(recipe, part, needs, folder, key):
     items, vocab = np.array(found['items']), found['vocab']
     groups = None if found['groups'] is None else np.array(found['groups'])
     size = len(items)*sum(4*a.numel() for a in stored.read(items[:1]))
-    if size > _LARGE: return Activations(stored, items, groups, vocab)
+    if size > _LARGE:
+        return Activations(stored, items, groups, vocab)
     return Activations(InMemory(stored.read(items)), np.arange(len(items)), groups, vocab)
 
 def _computed(recipe, part, needs, folder):
@@ -146,7 +150,8 @@ def _computed(recipe, part, needs, folder):
     everything = Part(part.read, np.arange(len(part.src)), part.key)
     dls = image_loaders(recipe, Sets(everything, None, None), 0, tfms=None)
     learn = Learner(dls, MLICModel(frozen_body(recipe, part).body, _Needs(needs)), loss_func=nn.BCEWithLogitsLoss())
-    with learn.no_bar(): dl = cache_activations(learn, folder).dls.train
+    with learn.no_bar():
+        dl = cache_activations(learn, folder).dls.train
     return dl.store, np.asarray(dl.dataset)
 
 # %% ../../nbs/compare/features.ipynb #a44a3e58
@@ -178,7 +183,9 @@ def weights_key(
     weights, # None, 'imagenet' or the path of a file
 ): # None, 'imagenet' or the SHA-256 of the file
     "Which weights these are"
-    if weights in (None, 'imagenet'): return weights
-    if not Path(weights).is_file(): raise MLICError(f"weights: there is no file {weights}")
+    if weights in (None, 'imagenet'):
+        return weights
+    if not Path(weights).is_file():
+        raise MLICError(f"weights: there is no file {weights}")
     stat = Path(weights).stat()
     return kept(('weights', str(weights), stat.st_size, stat.st_mtime_ns), lambda: sha256(weights))

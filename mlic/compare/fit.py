@@ -78,7 +78,8 @@ class Network:
         act = getattr(learn.loss_func, 'activation', torch.sigmoid)
         def predict(part):
             dl = dls.test_dl(items_of(part.src, part.rows), with_labels=True)
-            with learn.no_bar(): return learn.get_preds(dl=dl, act=act)[0].float().numpy()
+            with learn.no_bar():
+                return learn.get_preds(dl=dl, act=act)[0].float().numpy()
         return learn, learn.model, predict, labels_of, lambda: dls.valid.one_batch()[0]
 
     def _on_activations(self, sets, seed, store):
@@ -120,7 +121,8 @@ class Network:
             warnings.simplefilter('ignore', UserWarning)
             history = fit_policy(learn, self.recipe.epochs, policy=Policy(lr=lr), seed=seed)
         train_s = time.perf_counter() - start
-        if best: history.load_best(learn)
+        if best:
+            history.load_best(learn)
         predict, labels, example = functions
         return Fitted(history, predict, labels, model, example, dict(cache_s=cache_s, train_s=train_s))
 
@@ -136,7 +138,8 @@ class Network:
     def needs(self, sets): # what the head reads
         r = self.recipe
         def make():
-            with no_random(): return self._head()(frozen_body(r, sets.train).body.stages, 2).needs
+            with no_random():
+                return self._head()(frozen_body(r, sets.train).body.stages, 2).needs
         return kept(('needs', r.arch, r.head, r.head_args), make)
 
 _BATCH = 1024 # rows of stored activations that are scored at once

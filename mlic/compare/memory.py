@@ -17,17 +17,21 @@ def forget(
     comparison:str=None, # name of the comparison that begins; None: one has ended
 ):
     "Drop what was read; a process that goes on with the same comparison keeps it"
-    if comparison is not None and _kept.get('comparison') == comparison: return
+    if comparison is not None and _kept.get('comparison') == comparison:
+        return
     _kept.clear()
-    if comparison is not None: _kept['comparison'] = comparison
+    if comparison is not None:
+        _kept['comparison'] = comparison
 
 def kept(
     key, # hashable
     make, # called without arguments where nothing is kept
 ): # what `make` returned, now or earlier in this comparison
     "Compute once per process and comparison; outside of a comparison, every time"
-    if 'comparison' not in _kept: return make()
-    if key not in _kept: _kept[key] = make()
+    if 'comparison' not in _kept:
+        return make()
+    if key not in _kept:
+        _kept[key] = make()
     return _kept[key]
 
 # %% ../../nbs/compare/memory.ipynb #664adf15

@@ -26,7 +26,8 @@ class Pictures:
         "Variants ranked in each fold or replicate, and Friedman's test that all are alike"
         wide, _ = self.wide(metric, at, on)
         res = friedman(wide.to_numpy(), lower=direction(metric) < 0)
-        if 'friedman' in (few := few_folds(res['used'], len(self.variants))): warnings.warn(few['friedman'])
+        if 'friedman' in (few := few_folds(res['used'], len(self.variants))):
+            warnings.warn(few['friedman'])
         ranks = pd.Series(res['ranks'], wide.columns).sort_values()
         return {**res, 'ranks': ranks, 'left_out': wide.index[res['left_out']].tolist()}
 
@@ -59,8 +60,10 @@ class Pictures:
     ): # axes
         "Differences from the baseline with their adjusted intervals, and the margin of equivalence in grey"
         d, first = self.against(baseline, metric, at, on, level, margin)[::-1], self.baseline(baseline)
-        if ax is None: _,ax = plt.subplots(figsize=(6.5, .9 + .32*len(d)), layout='constrained')
-        if metric in METRIC_NAMES: ax.axvspan(-margin, margin, color='0.93', lw=0)
+        if ax is None:
+            _,ax = plt.subplots(figsize=(6.5, .9 + .32*len(d)), layout='constrained')
+        if metric in METRIC_NAMES:
+            ax.axvspan(-margin, margin, color='0.93', lw=0)
         ax.axvline(0, color='k', lw=.6)
         for i,(v,r) in enumerate(d.iterrows()):
             ax.plot([r.low, r.high], [i, i], color=_VERDICT_COLOURS[r.verdict], lw=2)
@@ -74,10 +77,13 @@ class Pictures:
     )->np.ndarray: # of axes
         "Every metric by epoch, mean over folds or replicates; up to four variants with a band of one deviation"
         histories = {str(v): [r.history for r in results] for v,results in self.variants.items()}
-        if len(histories) > 4: histories = {v: [sum(h)/len(h)] for v,h in histories.items()}
+        if len(histories) > 4:
+            histories = {v: [sum(h)/len(h)] for v,h in histories.items()}
         kept, plt.rcParams['axes.prop_cycle'] = plt.rcParams['axes.prop_cycle'], _LINES
-        try: axs = plot_history(histories, metrics or ['train_loss','valid_loss',*SIX])
-        finally: plt.rcParams['axes.prop_cycle'] = kept
+        try:
+            axs = plot_history(histories, metrics or ['train_loss','valid_loss',*SIX])
+        finally:
+            plt.rcParams['axes.prop_cycle'] = kept
         if len(histories) > 1: # names below, where no line is
             axs.flat[0].get_legend().remove()
             names = axs.flat[0].get_legend_handles_labels()
@@ -91,13 +97,15 @@ class Pictures:
     ): # axes
         "Variants by two columns: mean and standard deviation"
         (h,_), (v,_) = self.wide(x, at, on), self.wide(y, at, on)
-        if ax is None: _,ax = plt.subplots(figsize=(6.5,4), layout='constrained')
+        if ax is None:
+            _,ax = plt.subplots(figsize=(6.5,4), layout='constrained')
         colours = plt.get_cmap('cividis')(np.linspace(0, .85, len(self.variants)))
         for i,a in enumerate(self.variants):
             at = h[a].mean(), v[a].mean()
             ax.errorbar(*at, v[a].std(), h[a].std(), fmt='osD^vP*X'[i%8], color=colours[i], lw=1, capsize=2)
             ax.annotate(str(a), at, xytext=(6,5), textcoords='offset points', fontsize=9)
-        if (h.to_numpy() > 0).all() and np.nanmax(h) > 20*np.nanmin(h): ax.set_xscale('log')
+        if (h.to_numpy() > 0).all() and np.nanmax(h) > 20*np.nanmin(h):
+            ax.set_xscale('log')
         ax.set(xlabel=x, ylabel=METRIC_NAMES.get(y, y))
         ax.margins(.12)
         return ax

@@ -29,7 +29,8 @@ def friedman(
     k, n = x.shape[1], int(known.sum())
     ranks = stats.rankdata(x[known] if lower else -x[known], axis=1)
     res = dict(ranks=ranks.mean(0), used=n, left_out=np.flatnonzero(~known).tolist())
-    if (ranks == ranks[:,:1]).all(): return {**res, 'chi2': 0., 'p': 1., 'F': 0., 'p_F': 1.} # ties everywhere
+    if (ranks == ranks[:,:1]).all():
+        return {**res, 'chi2': 0., 'p': 1., 'F': 0., 'p_F': 1.} # ties everywhere
     chi2, p = stats.friedmanchisquare(*ranks.T)
     rest = n*(k-1) - chi2
     F = (n-1)*chi2/rest if rest > 1e-9 else np.inf
@@ -63,9 +64,11 @@ def plot_critical_difference(
     "Variants by mean rank, the best on the left; a bar joins those that do not differ significantly (Demšar 2006)"
     ranks = pd.Series(ranks, dtype=float).sort_values(kind='stable')
     k, half = len(ranks), -(-len(ranks)//2)
-    if bars is None: bars = _alike(ranks, cd)
+    if bars is None:
+        bars = _alike(ranks, cd)
     top = -.8 - .5*len(bars) # height of the first name
-    if ax is None: _,ax = plt.subplots(figsize=(7, .9 + .3*half + .12*len(bars)), layout='constrained')
+    if ax is None:
+        _,ax = plt.subplots(figsize=(7, .9 + .3*half + .12*len(bars)), layout='constrained')
     ax.hlines(0, 1, k, color='k', lw=1)
     for i in range(1, k+1):
         ax.vlines(i, 0, .2, color='k', lw=1)
@@ -99,7 +102,8 @@ def few_folds(
         out['t'] = f'{rows} rows are too few for an interval: it is {t:.0f} standard errors to either side'
     if (p := 2.**(1-rows)) > alpha:
         out['sign'] = f'{rows} rows: no test without an assumed distribution (sign, Wilcoxon) can go below p = {p:.3g}'
-    if variants < 3: return out
+    if variants < 3:
+        return out
     if (p := math.exp((1-rows)*math.lgamma(variants+1))) > alpha:
         out['friedman'] = f"{rest}: Friedman's test cannot go below p = {p:.3g}"
     if (cd := critical_difference(variants, rows, level)) > variants-1:

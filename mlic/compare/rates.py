@@ -27,8 +27,10 @@ def rate_of(
     versions:dict, # what else the answer depends on; another answer for others
 )->dict: # lr; `tried`: rate -> validation mAP; `end`: the best rate is the lowest or highest of the grid
     "The learning rate of a variant: its own number, or chosen once and stored"
-    if 'lr' in model_of(recipe).ignores: return dict(lr=math.nan, tried={}, end=False)
-    if isinstance(recipe.lr, (int,float)): return dict(lr=float(recipe.lr), tried={}, end=False)
+    if 'lr' in model_of(recipe).ignores:
+        return dict(lr=math.nan, tried={}, end=False)
+    if isinstance(recipe.lr, (int,float)):
+        return dict(lr=float(recipe.lr), tried={}, end=False)
     file = Path(store)/'lr'/f'{recipe.rate_key(versions)}.json'
     return once(file, partial(_searched, recipe, store))
 
@@ -36,7 +38,8 @@ def _searched(recipe, store):
     sets, model = sets_of(recipe, 'rate'), model_of(recipe)
     if recipe.lr == 'find':
         learn, *_ = model.learner(sets, recipe.seed, store)
-        with learn.no_bar(), learn.no_logging(): found = find_lr(learn, seed=recipe.seed)
+        with learn.no_bar(), learn.no_logging():
+            found = find_lr(learn, seed=recipe.seed)
         return dict(lr=float(found), tried={}, end=False)
     tried = {}
     def score(lr):
@@ -44,14 +47,18 @@ def _searched(recipe, store):
         tried[lr] = None if np.isnan(value) else float(value)
     def best():
         known = [lr for lr in tried if tried[lr] is not None]
-        if known: return max(known, key=tried.get)
+        if known:
+            return max(known, key=tried.get)
         raise MLICError(f"{recipe.loss}, {recipe.head}: no learning rate of {list(tried)} gives a defined mAP")
-    for lr in GRID if recipe.lr == 'grid' else recipe.lr: score(lr)
+    for lr in GRID if recipe.lr == 'grid' else recipe.lr:
+        score(lr)
     if recipe.lr == 'grid': # extended while the best one is at its end
         for lr in _HIGHER:
-            if best() == max(tried): score(lr)
+            if best() == max(tried):
+                score(lr)
         for lr in _LOWER:
-            if best() == min(tried): score(lr)
+            if best() == min(tried):
+                score(lr)
     lr, ends = best(), (min(tried), max(tried))
     return dict(lr=lr, tried={f'{k:g}': tried[k] for k in sorted(tried)}, end=len(tried) > 1 and lr in ends)
 

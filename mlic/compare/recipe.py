@@ -26,7 +26,8 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = {k: [(t, r) for t,r in v if t != 'tag:yaml.org,2002:float']
                                for k,v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
     def compose_node(self, parent, index):
-        if self.check_event(yaml.events.AliasEvent): raise yaml.YAMLError('aliases (*name) are not allowed')
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError('aliases (*name) are not allowed')
         return super().compose_node(parent, index)
 
 _Loader.add_implicit_resolver('tag:yaml.org,2002:float', re.compile(
@@ -37,8 +38,10 @@ def read_yaml(
     text:str, # at most 100,000 characters
 ): # dict, list, text or number
     "YAML as plain values; what cannot be read is an `MLICError`"
-    if len(text) > 100_000: raise MLICError(f"a text of {len(text)} characters is not a recipe")
-    try: return yaml.load(text, _Loader)
+    if len(text) > 100_000:
+        raise MLICError(f"a text of {len(text)} characters is not a recipe")
+    try:
+        return yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as e:
         raise MLICError(f"this is not YAML: {' '.join(str(e).split())[:200]}") from None
 
@@ -52,12 +55,18 @@ def typed(
 ): # the value, of that type
     "The value of a field in its type; 1e4 is an int, 3 is a float, True is neither"
     kinds = typing.get_args(kind) or (kind,)
-    if isinstance(value, float) and not math.isfinite(value): raise MLICError(f"{name} is {value}; it must be finite")
-    if type(value) in kinds: return value
-    if int in kinds and isinstance(value, float) and _is_number(value) and value == int(value): return int(value)
-    if float in kinds and _is_number(value): return float(value)
-    if tuple in kinds and isinstance(value, list): return tuple(value)
-    if isinstance(value, str) and str in kinds: return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise MLICError(f"{name} is {value}; it must be finite")
+    if type(value) in kinds:
+        return value
+    if int in kinds and isinstance(value, float) and _is_number(value) and value == int(value):
+        return int(value)
+    if float in kinds and _is_number(value):
+        return float(value)
+    if tuple in kinds and isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, str) and str in kinds:
+        return str(value)
     words = {int: 'a whole number', float: 'a number', str: 'text', bool: 'true or false',
              tuple: 'a list of numbers', types.NoneType: 'none'}
     raise MLICError(f"{name} is {value!r}; it must be {' or '.join(words[k] for k in kinds)}")
@@ -80,8 +89,10 @@ def _plain_args(field, given, name, known):
 
 def _check_plain(name, value, depth=0):
     if isinstance(value, (list,tuple)) and depth < 2:
-        for v in value: _check_plain(name, v, depth+1)
-    elif isinstance(value, float) and not math.isfinite(value): raise MLICError(f"{name} is {value}; it must be finite")
+        for v in value:
+            _check_plain(name, v, depth+1)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise MLICError(f"{name} is {value}; it must be finite")
     elif not isinstance(value, (int,float,str,bool)):
         raise MLICError(f"{name} is a {type(value).__name__}; only numbers, text and lists of them can be stored")
 
@@ -97,10 +108,14 @@ def _kind(parameter):
 def _try_args(field, args, name, use):
     "An `MLICError` that names the argument whose value has a type that `use(args)` cannot work with"
     def problem(some):
-        try: use(some)
-        except MLICError: return None # about more than types; raised where the real labels and stages are known
-        except (TypeError, ValueError) as e: return e
-    if not args or (e := problem(args)) is None: return
+        try:
+            use(some)
+        except MLICError:
+            return None # about more than types; raised where the real labels and stages are known
+        except (TypeError, ValueError) as e:
+            return e
+    if not args or (e := problem(args)) is None:
+        return
     wrong = [k for k,v in args.items() if problem({k: v})] or list(args)
     raise MLICError(f"{field}: {name} cannot work with {', '.join(f'{k}: {args[k]}' for k in wrong)} "
                     f"({str(e).splitlines()[0]})") from e
@@ -110,12 +125,14 @@ def _use_loss(name, args):
     targs = torch.eye(2, 3)
     with torch.random.fork_rng(devices=[]):
         loss = LOSSES[name](**args)
-        if hasattr(loss, 'fit'): loss.fit(targs)
+        if hasattr(loss, 'fit'):
+            loss.fit(targs)
         loss(torch.zeros(2, 3), targs)
 
 def _use_head(name, args):
     "Make a head on small stages"
-    with torch.random.fork_rng(devices=[]): HEADS[name]([Stage(8, s) for s in (4, 8, 16, 32)], 3, **args)
+    with torch.random.fork_rng(devices=[]):
+        HEADS[name]([Stage(8, s) for s in (4, 8, 16, 32)], 3, **args)
 
 # %% ../../nbs/compare/recipe.ipynb #62314db7
 TRACKERS = Registry('tracker') # name of a package -> context manager (recipe, number, store) that gives callbacks
@@ -152,17 +169,20 @@ class Recipe:
     def __post_init__(self):
         put = lambda f, v: object.__setattr__(self, f, v)
         for f in dataclasses.fields(self):
-            if not f.name.endswith('_args'): put(f.name, typed(f.name, getattr(self, f.name), f.type))
+            if not f.name.endswith('_args'):
+                put(f.name, typed(f.name, getattr(self, f.name), f.type))
         self._check_choices()
         self._check_ranges()
-        if self.cache: put('tfms', None)
+        if self.cache:
+            put('tfms', None)
         model = model_of(self)
         model.check()
         makers = dict(data_args=(self.source, DATASETS), head_args=(self.head, {self.head: model.maker(self.head)}),
                       loss_args=(self.loss, LOSSES))
         for field,(name,made) in makers.items():
             known = _parameters(made[name])
-            if field == 'data_args': known = {k: known[k] for k in maker_args(name)}
+            if field == 'data_args':
+                known = {k: known[k] for k in maker_args(name)}
             put(field, _plain_args(field, getattr(self, field), name, known))
         _try_args('loss_args', self.arguments('loss_args'), self.loss, partial(_use_loss, self.loss))
         if self.head in HEADS:
@@ -172,7 +192,8 @@ class Recipe:
         choices = dict(source=DATASETS, head=[*HEADS, *CLASSICAL], loss=LOSSES, design=('folds','replicates'),
                        by=('random','group','stratified'), train=('all','head'), tfms=('default', None),
                        track=(None, *TRACKERS))
-        for field,allowed in choices.items(): check_choice(field, getattr(self, field), allowed)
+        for field,allowed in choices.items():
+            check_choice(field, getattr(self, field), allowed)
         if self.arch not in BACKBONES and not timm.is_model(self.arch):
             raise MLICError(f"arch is {self.arch!r}; choose from: {', '.join(BACKBONES)}, or timm.list_models()")
         if self.design == 'replicates' and not generates(self.source):
@@ -185,7 +206,8 @@ class Recipe:
                       n_test=(0, 10**8), epochs=(1, 10**5), bs=(2, 10**6), seed=(0, 2**31-1))
         for field,(low,high) in ranges.items():
             value = getattr(self, field)
-            if not low <= value <= high: raise MLICError(f"{field} is {value}; it must be from {low} to {high}")
+            if not low <= value <= high:
+                raise MLICError(f"{field} is {value}; it must be from {low} to {high}")
         if self.test != 'published' and (isinstance(self.test, str) or not 0 <= self.test < 1):
             raise MLICError(f"test is {self.test!r}; give a fraction from 0 to below 1, or 'published'")
         rates = self.lr if isinstance(self.lr, tuple) else (self.lr,)
@@ -216,7 +238,8 @@ class Recipe:
         d = read(text)
         if not isinstance(d, dict):
             raise MLICError(f"a recipe is written as `field: value`, one per line; this is {str(text).strip()[:60]!r}")
-        for name in d: check_choice('a field of the recipe', name, list(cls.__dataclass_fields__))
+        for name in d:
+            check_choice('a field of the recipe', name, list(cls.__dataclass_fields__))
         return cls(**d)
 
     def content(self,
@@ -226,7 +249,8 @@ class Recipe:
         other = ['n_valid','n_test'] if self.design == 'folds' else ['folds','by','test']
         out = {'track', 'replicates', *other, *model_of(self).ignores, *without}
         d = {f: v for f,v in dataclasses.asdict(self).items() if f not in out}
-        if 'weights' in d: d['weights'] = weights_key(self.weights)
+        if 'weights' in d:
+            d['weights'] = weights_key(self.weights)
         return json.dumps(d, sort_keys=True)
 
     @property
@@ -242,6 +266,7 @@ class Recipe:
         return sha256(json.dumps(what, sort_keys=True).encode())[:16]
 
 def _read_json(text):
-    try: return json.loads(text)
+    try:
+        return json.loads(text)
     except (ValueError, RecursionError) as e:
         raise MLICError(f"this is not JSON: {' '.join(str(e).split())[:200]}") from None

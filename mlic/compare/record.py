@@ -21,7 +21,8 @@ class FoldResult:
         folder, # as `write` wrote it
     ):
         self.folder = Path(folder)
-        if not self.folder.is_dir(): raise FileNotFoundError(self.folder)
+        if not self.folder.is_dir():
+            raise FileNotFoundError(self.folder)
         check_seal(self.folder)
         self.facts = json.loads((self.folder/'result.json').read_text(encoding='utf-8'))
 
@@ -31,7 +32,8 @@ class FoldResult:
         return pd.DataFrame(rows).astype(dict(epoch=int)).set_index('epoch')
     @property
     def scores(self)->dict: # read each time: those of a whole comparison would fill the memory
-        with np.load(self.folder/'scores.npz', allow_pickle=False) as z: return dict(z)
+        with np.load(self.folder/'scores.npz', allow_pickle=False) as z:
+            return dict(z)
 
     @staticmethod
     def write(
@@ -51,7 +53,8 @@ class FoldResult:
 def _rows(file):
     "The lines of a history, every digit as it was written"
     number = lambda v: float(v) if v else np.nan
-    with open(file, newline='') as f: return [{k: number(v) for k,v in row.items()} for row in csv.DictReader(f)]
+    with open(file, newline='') as f:
+        return [{k: number(v) for k,v in row.items()} for row in csv.DictReader(f)]
 
 # %% ../../nbs/compare/record.ipynb #b96c4ac4
 _PACKAGES = 'torch', 'torchvision', 'fastai', 'timm', 'scikit-learn', 'numpy', 'pandas', 'pillow'
@@ -76,11 +79,14 @@ def differences(
 )->list: # sentences; empty where the result is of the same
     "What has changed since a result was computed"
     out = []
-    if facts.get('data') != now.get('data', facts.get('data')): out.append('it is of other data')
-    if facts.get('code') != now.get('code', facts.get('code')): out.append('it was computed by other code')
+    if facts.get('data') != now.get('data', facts.get('data')):
+        out.append('it is of other data')
+    if facts.get('code') != now.get('code', facts.get('code')):
+        out.append('it was computed by other code')
     then = facts.get('versions') or {}
     for p,v in now.get('versions', {}).items():
-        if then.get(p) == v: continue
+        if then.get(p) == v:
+            continue
         out.append(f'{p} was {then.get(p)} and is {v}')
     return out
 
@@ -102,7 +108,8 @@ def read_all(
     "Every result of a store; one that is damaged is named in a warning and left out"
     out = []
     for folder in folders_of(store):
-        try: out.append(FoldResult(folder))
+        try:
+            out.append(FoldResult(folder))
         except (Damaged, OSError) as e:
             warnings.warn(f"{folder.parent.name}/{folder.name} is left out: {e}")
     return out
@@ -119,7 +126,8 @@ def stored(
 )->pd.DataFrame: # key, the recipe fields that differ, fold or replicate, lr, metrics of the best epoch, seconds
     "A row for every result in a store"
     results = read_all(store)
-    if not results: return pd.DataFrame(columns=['key','unit','number','lr','epoch','train_s'])
+    if not results:
+        return pd.DataFrame(columns=['key','unit','number','lr','epoch','train_s'])
     fields, rows = varied([r.facts['recipe'] for r in results]), []
     for r in results:
         facts, epoch = r.facts, r.facts['best_epoch']

@@ -44,13 +44,15 @@ class Results(Pictures):
     ):
         "The results in a store, without the data; what other code or versions computed is shown with a warning"
         found = [r for r in read_all(store) if keep is None or keep(r.facts['recipe'])]
-        if not found: raise MLICError(f"{store}: no results" + (" that `keep` keeps" if keep else ''))
+        if not found:
+            raise MLICError(f"{store}: no results" + (" that `keep` keeps" if keep else ''))
         if len({r.facts['unit'] for r in found}) > 1:
             raise MLICError(f"{store} holds folds and replicates; choose one kind with keep=lambda recipe: ...")
         fields = varied([r.facts['recipe'] for r in found])
         names = names or (lambda recipe: ', '.join(str(recipe[f]) for f in fields) or recipe['loss'])
         variants, now = {}, dict(code=library_code(), versions=versions())
-        for r in found: variants.setdefault(names(r.facts['recipe']), []).append(r)
+        for r in found:
+            variants.setdefault(names(r.facts['recipe']), []).append(r)
         for name,results in variants.items():
             results.sort(key=lambda r: r.facts['number'])
             if len({r.facts['data'] for r in results}) > 1 or len({r.folder.parent for r in results}) > 1:
@@ -84,7 +86,8 @@ class Results(Pictures):
                 epoch = r.facts['best_epoch'] if at == 'best' else len(r.history)-1
                 metrics = r.history.loc[epoch].drop(['train_s','epoch_s'])
                 row = dict(variant=variant, **{self.unit: r.facts['number']}, epoch=epoch, **metrics)
-                if on == 'test': row.update({m: r.facts['test'].get(m, np.nan) for m in [*SIX, *r.facts['test']]})
+                if on == 'test':
+                    row.update({m: r.facts['test'].get(m, np.nan) for m in [*SIX, *r.facts['test']]})
                 rows.append({**row, **{k: r.facts.get(k, np.nan) for k in _FACTS}})
         return pd.DataFrame(rows)
 
@@ -126,11 +129,14 @@ class Results(Pictures):
         "Mean ± standard deviation over folds or replicates; a column `caution` where there is one"
         d = self.to_frame(at, on)
         metrics = list(metrics or [*SIX, *[m for m in METRIC_NAMES if m not in SIX and m in d], 'lr', 'train_s'])
-        for m in metrics: check_choice('metric', m, [c for c in d if c not in ('variant', self.unit)])
+        for m in metrics:
+            check_choice('metric', m, [c for c in d if c not in ('variant', self.unit)])
         table = pd.DataFrame({m: {v: mean_sd(m, g[m]) for v,g in d.groupby('variant', sort=False)} for m in metrics})
         caution = self.rates().caution
-        if (caution != '').any(): table['caution'] = caution
-        if format is None: return table
+        if (caution != '').any():
+            table['caution'] = caution
+        if format is None:
+            return table
         note = (f"Mean ± standard deviation over {len(self)} {self.unit}s, {self._where(on, at)} set, {at} epoch. "
                 f"Bold: better than every other variant ({self._method()}, p < {1-level:.2g} adjusted by Holm).")
         note += ''.join(f' {s}.' for k,s in few_folds(len(self)).items() if k == 't')
@@ -143,7 +149,8 @@ class Results(Pictures):
         "The variant that the test finds better than each other one; None where there is none"
         wide, ratio = self.wide(metric, at, on)
         sign = direction(metric)
-        if not sign or len(wide.columns) < 2 or len(wide) < 2 or wide.mean().isna().any(): return None
+        if not sign or len(wide.columns) < 2 or len(wide) < 2 or wide.mean().isna().any():
+            return None
         best = (sign*wide.mean()).idxmax()
         p = holm([corrected_t(wide[best] - wide[v], ratio)['p'] for v in wide if v != best])
         return best if (p < 1-level).all() else None
@@ -155,7 +162,8 @@ class Results(Pictures):
     )->pd.DataFrame: # a row per pair of variants
         "Paired differences of all pairs: t-test, bootstrap interval, effect sizes"
         wide, ratio = self.wide(metric, at, on)
-        if 't' in (few := few_folds(len(wide))): warnings.warn(few['t'])
+        if 't' in (few := few_folds(len(wide))):
+            warnings.warn(few['t'])
         def pair(a, b):
             d = wide[b] - wide[a]
             boot = bootstrap_difference(d, level)
@@ -166,7 +174,8 @@ class Results(Pictures):
     def baseline(self, baseline):
         first = next(iter(self.variants)) if baseline is None else baseline
         check_choice('baseline', first, list(self.variants))
-        if len(self.variants) < 2: raise MLICError(f"there is no other variant to compare with {first!r}")
+        if len(self.variants) < 2:
+            raise MLICError(f"there is no other variant to compare with {first!r}")
         return first
 
     def against(self,
@@ -178,8 +187,10 @@ class Results(Pictures):
     )->pd.DataFrame: # a row per other variant: mean, and the columns of `judge`; lr, caution
         "Every variant minus the baseline: intervals and p values adjusted for their number (Holm 1979), and verdicts"
         first, (wide, ratio) = self.baseline(baseline), self.wide(metric, at, on)
-        if 't' in (few := few_folds(len(wide))): warnings.warn(few['t'])
-        if metric not in METRIC_NAMES: margin = None # a margin is a difference of a metric
+        if 't' in (few := few_folds(len(wide))):
+            warnings.warn(few['t'])
+        if metric not in METRIC_NAMES:
+            margin = None # a margin is a difference of a metric
         d = judge({v: (wide[v] - wide[first]).to_numpy() for v in wide if v != first}, ratio, level, margin)
         rates = self.rates()
         d.insert(0, 'mean', wide.mean()[d.index])
@@ -199,7 +210,8 @@ class Results(Pictures):
         parts, show = [], dict(higher=text, lower=text, equivalent=str, undecided=text, undefined=str)
         for verdict,shown in show.items():
             names = d.index[d.verdict == verdict]
-            if verdict in ('higher','lower'): names = d['diff'][names].sort_values(ascending=False).index
+            if verdict in ('higher','lower'):
+                names = d['diff'][names].sort_values(ascending=False).index
             word = f'equivalent within {margin:g}' if verdict == 'equivalent' else verdict
             if len(names):
                 parts.append(f"{word}: {', '.join(map(shown, names))}")
@@ -210,8 +222,10 @@ class Results(Pictures):
         rates = self.rates()
         chosen, cautions = rates.lr.dropna(), rates.caution[rates.caution != '']
         lrs, cautions = [f'{v} {lr:g}' for v,lr in chosen.items()], [f'{v}: {c}' for v,c in cautions.items()]
-        if chosen.nunique() > 1: said.append('Learning rates: ' + ', '.join(lrs))
-        if cautions: said.append('Caution: ' + '; '.join(cautions))
+        if chosen.nunique() > 1:
+            said.append('Learning rates: ' + ', '.join(lrs))
+        if cautions:
+            said.append('Caution: ' + '; '.join(cautions))
         return '. '.join(said) + '.'
 
     def power(self,

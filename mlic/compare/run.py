@@ -30,7 +30,8 @@ from ..store import Damaged, atomic, locked, quarantine, read_json, sha256, writ
 # %% ../../nbs/compare/run.ipynb #73a2036c
 def _scored(fitted, part):
     "Scores of the test set, and its metrics"
-    if part is None: return {}, {}
+    if part is None:
+        return {}, {}
     best, probs, labels = fitted.history.best, fitted.predict(part), fitted.labels(part)
     arrays, metrics = dict(test=part.rows, test_probs=probs, test_targs=labels.targs), evaluate(probs, labels.targs)
     for name,metric in (('macro', 'f1'), ('micro', 'f1_micro')):
@@ -39,14 +40,16 @@ def _scored(fitted, part):
             chosen = LabelThresholds(metric).fit(best['probs'], best['targs']).thresholds_
         arrays[f'thresholds_{name}'] = chosen
         metrics[f'f1_{name}_tuned'] = f1(probs, labels.targs, chosen, average=name)
-    if labels.groups is not None: arrays['test_group'] = np.unique(labels.groups, return_inverse=True)[1]
+    if labels.groups is not None:
+        arrays['test_group'] = np.unique(labels.groups, return_inverse=True)[1]
     return arrays, {m: float(v) for m,v in metrics.items()}
 
 def _computed(recipe, number, store, identity):
     "Facts, history and scores of one fold or replicate"
     sets, seed = sets_of(recipe, number), recipe.seed*1000 + number
     rate = rate_of(recipe, store, identity)
-    with tracked(recipe, number, store) as cbs: fitted = model_of(recipe).fit(sets, seed, rate['lr'], store, cbs)
+    with tracked(recipe, number, store) as cbs:
+        fitted = model_of(recipe).fit(sets, seed, rate['lr'], store, cbs)
     arrays, test = _scored(fitted, sets.test)
     history = fitted.history
     shape = [recipe.source, recipe.size, recipe.arch, recipe.head, recipe.head_args]
@@ -72,13 +75,16 @@ def _folder(recipe, number, store): return Path(store)/recipe.key/f'{recipe.unit
 
 def _identity(recipe, modules): # what the key does not hold, and a result depends on
     code = library_code()
-    for m in modules: code = sha256((code + sha256(importlib.import_module(m).__file__)).encode())[:16]
+    for m in modules:
+        code = sha256((code + sha256(importlib.import_module(m).__file__)).encode())[:16]
     return dict(data=data_key(recipe), code=code, versions=versions())
 
 def _finished(folder, identity):
     "The result in a folder, if it is there, undamaged, and of the same data, code and versions"
-    try: found = FoldResult(folder)
-    except (FileNotFoundError, Damaged): return None
+    try:
+        found = FoldResult(folder)
+    except (FileNotFoundError, Damaged):
+        return None
     return None if differences(found.facts, identity) else found
 
 _one_at_a_time = threading.Lock() # threads of one process share the state of its random numbers
@@ -90,20 +96,26 @@ def _run_units(units, store, how, wait):
         for recipe,number in units:
             identity, folder = _identity(recipe, how['modules']), _folder(recipe, number, store)
             with locked(Path(store)/'locks'/f'{recipe.key}_{folder.name}', wait) as mine:
-                if not mine or _finished(folder, identity): continue
+                if not mine or _finished(folder, identity):
+                    continue
                 _set_aside_damaged(folder)
                 FoldResult.write(folder, *_computed(recipe, number, store, identity))
 
 def _set_aside_damaged(folder):
-    try: FoldResult(folder)
-    except FileNotFoundError: pass
-    except Damaged as e: quarantine(folder, e)
+    try:
+        FoldResult(folder)
+    except FileNotFoundError:
+        pass
+    except Damaged as e:
+        quarantine(folder, e)
 
 def _begin(how):
     "Make a process ready: modules of the user, threads, and nothing kept from a former comparison"
     sys.path += [p for p in how['paths'] if p not in sys.path] # workers may have been started before it was longer
-    for m in how['modules']: importlib.import_module(m)
-    if how['threads']: torch.set_num_threads(how['threads'])
+    for m in how['modules']:
+        importlib.import_module(m)
+    if how['threads']:
+        torch.set_num_threads(how['threads'])
     forget(how['comparison'])
 
 # %% ../../nbs/compare/run.ipynb #6f57b86d
@@ -133,25 +145,31 @@ def run(
 )->Results:
     "Each recipe over its folds or replicates, as a variant of its own"
     variants = recipes if isinstance(recipes, dict) else {recipes.loss: recipes}
-    for r in variants.values(): check_tracker(r.track)
+    for r in variants.values():
+        check_tracker(r.track)
     how, store = _how(n_jobs, modules), Path(store).absolute()
     _begin(how)
     try:
-        if read_only: return _read_only(variants, store, modules)
+        if read_only:
+            return _read_only(variants, store, modules)
         unique = {r.key: r for r in variants.values()}
         identity = {k: _identity(r, modules) for k,r in unique.items()}
         def missing():
             for k,r in unique.items():
                 left = [i for i in range(r.units) if not _finished(_folder(r, i, store), identity[k])]
-                if left: yield r, left
-        if todo := list(missing()): _prepare(todo, store, n_jobs, how)
+                if left:
+                    yield r, left
+        if todo := list(missing()):
+            _prepare(todo, store, n_jobs, how)
         for wait in (False, True): # first what no other process is at, then what it has left
             _work(n_jobs, _run_units, [(units, store, how, wait) for units in _tasks(todo)])
-            if not (todo := list(missing())): break
+            if not (todo := list(missing())):
+                break
         if todo:
             warnings.warn("workers have loaded other code than this process, which is older; start it anew")
         return Results({v: [FoldResult(_folder(r, i, store)) for i in range(r.units)] for v,r in variants.items()})
-    finally: forget()
+    finally:
+        forget()
 
 def _read_only(variants, store, modules):
     found = {}
@@ -183,8 +201,10 @@ def _get_ready(recipes, number, store, how):
         for r in recipes:
             sets = sets_of(r, number)
             for part in filter(None, sets):
-                if r.cache: activations(r, part, model_of(r).needs(sets), store)
-                else: part.read()
+                if r.cache:
+                    activations(r, part, model_of(r).needs(sets), store)
+                else:
+                    part.read()
 
 def _get_rate(recipe, store, how):
     with _one_at_a_time:
@@ -196,8 +216,10 @@ def _tasks(todo):
     together, out = {}, []
     for r,numbers in todo:
         for i in numbers:
-            if r.cache: together.setdefault((_shared(r), i), []).append((r, i))
-            else: out.append([(r, i)])
+            if r.cache:
+                together.setdefault((_shared(r), i), []).append((r, i))
+            else:
+                out.append([(r, i)])
     return out + list(together.values())
 
 def _shared(r):
@@ -207,18 +229,23 @@ def _shared(r):
 
 def _work(n_jobs, f, args):
     "`f` of each of `args`, in `n_jobs` processes, with a bar"
-    if args: parallel((delayed(f)(*a) for a in args), len(args), n_jobs, after=0)
+    if args:
+        parallel((delayed(f)(*a) for a in args), len(args), n_jobs, after=0)
 
 def _how(n_jobs, modules):
     "What each process has to know"
-    if n_jobs == 0: raise MLICError("n_jobs is 0; give a number of processes, or -1 for one per core")
-    if isinstance(modules, str): raise MLICError(f"modules is {modules!r}; give a list of names")
+    if n_jobs == 0:
+        raise MLICError("n_jobs is 0; give a number of processes, or -1 for one per core")
+    if isinstance(modules, str):
+        raise MLICError(f"modules is {modules!r}; give a list of names")
     for m in modules:
-        try: importlib.import_module(m)
+        try:
+            importlib.import_module(m)
         except ImportError as e:
             raise MLICError(f"modules: {m!r} cannot be imported ({e}); it must be on the path of every process") from e
     jobs = effective_n_jobs(n_jobs)
-    if jobs > 1: _refuse_threads()
+    if jobs > 1:
+        _refuse_threads()
     threads = None if jobs == 1 else max(1, min(torch.get_num_threads(), cpu_count()//jobs))
     return dict(modules=tuple(modules), paths=[_root(m) for m in modules], threads=threads, comparison=uuid4().hex)
 
@@ -235,7 +262,8 @@ def _refuse_threads():
         raise MLICError("this joblib backend runs on threads, which share random numbers; "
                         "use processes: parallel_config('loky')")
     client = getattr(backend, 'client', None) # Dask
-    if client is None: return
+    if client is None:
+        return
     most = max(client.nthreads().values(), default=1)
     if most > 1:
         raise MLICError(f"workers of this Dask cluster have {most} threads each, which share random numbers; "
@@ -253,7 +281,8 @@ def train(
         model, sets, seed = model_of(recipe), sets_of(recipe, number), recipe.seed*1000 + number
         rate = rate_of(recipe, store, _identity(recipe, ()))
         return model.learner_of(model.fit(sets, seed, rate['lr'], store), sets, seed)
-    finally: forget()
+    finally:
+        forget()
 
 def pretrain(
     recipes, # what to train and on what, all its images but the test set: a Recipe, or a dict name -> Recipe
@@ -262,7 +291,8 @@ def pretrain(
     modules=(), # as `run` has it
 ): # path of a safetensors file for `Recipe.weights` or `backbone(weights=...)`, or a dict name -> path
     "Train a network by each recipe and keep the weights of its backbone; found again in the store"
-    if isinstance(recipes, Recipe): return pretrain({'': recipes}, store, n_jobs, modules)['']
+    if isinstance(recipes, Recipe):
+        return pretrain({'': recipes}, store, n_jobs, modules)['']
     store = Path(store).absolute()
     unique = {_weights_file(r, store): r for r in recipes.values()}
     missing = {f: r for f,r in unique.items() if not _weights_there(f)}
@@ -276,24 +306,30 @@ def _weights_file(recipe, store):
 
 def _weights_there(file):
     "Are the weights there, and undamaged?"
-    try: known = read_json(file.with_suffix('.json'))['sha256']
-    except FileNotFoundError: return False
+    try:
+        known = read_json(file.with_suffix('.json'))['sha256']
+    except FileNotFoundError:
+        return False
     except Damaged as e:
         quarantine(file.with_suffix('.json'), e)
         return False
-    if not file.is_file(): return False
-    if sha256(file) == known: return True
+    if not file.is_file():
+        return False
+    if sha256(file) == known:
+        return True
     quarantine(file, 'it does not match its checksum')
     return False
 
 def _pretrain(recipe, file, store, how):
     with _one_at_a_time, locked(store/'locks'/file.stem): # another process may be at it
         _begin(how)
-        if _weights_there(file): return
+        if _weights_there(file):
+            return
         rate = rate_of(recipe, store, _identity(recipe, how['modules']))
         fitted = model_of(recipe).fit(on_all(recipe), recipe.seed, rate['lr'], store, best=False)
         state = {k: v.contiguous().cpu() for k,v in fitted.model.body.net.state_dict().items()}
         facts = dict(recipe=dataclasses.asdict(recipe), lr=rate['lr'], data=data_key(recipe))
         # one entry: safetensors does not keep the order of several, and a recipe counts a weights file by its bytes
-        with atomic(file) as tmp: tmp.write_bytes(save(state, metadata=dict(pretrained=json.dumps(facts))))
+        with atomic(file) as tmp:
+            tmp.write_bytes(save(state, metadata=dict(pretrained=json.dumps(facts))))
         write_json(file.with_suffix('.json'), dict(sha256=sha256(file), **facts))

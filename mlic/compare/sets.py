@@ -71,7 +71,8 @@ def splits_of(
     src:Source, # the recipe's source
 )->list: # a `Split` per fold; all have the same test set
     "The folds of a recipe. The test set is the published one, or held out first, by patient where there are patients"
-    if recipe.test == 'published': test = published_split(src).test
+    if recipe.test == 'published':
+        test = published_split(src).test
     else:
         draw = group_split if 'group' in src.items else random_split
         test = draw(src, (1-recipe.test, 0, recipe.test), recipe.seed).test if recipe.test else ()
@@ -113,7 +114,8 @@ def _make_sets(recipe, number):
 
 def _drawn(recipe, n, seed):
     src = source_of(recipe, n, seed)
-    if len(src) != n: raise MLICError(f"source {recipe.source!r} gave {len(src)} images where {n} were asked for")
+    if len(src) != n:
+        raise MLICError(f"source {recipe.source!r} gave {len(src)} images where {n} were asked for")
     return src
 
 def _divided(recipe, src, rows):
@@ -154,6 +156,9 @@ def data_key(
 def _code(maker):
     "The text of a maker's module, where it is not one of this library"
     f = getattr(maker, 'make', getattr(maker, 'func', maker))
-    if getattr(f, '__module__', '').startswith('mlic.'): return ''
-    try: return sha256(inspect.getsource(inspect.getmodule(f) or f).encode())
-    except (OSError, TypeError): return getattr(f, '__qualname__', repr(type(f)))
+    if getattr(f, '__module__', '').startswith('mlic.'):
+        return ''
+    try:
+        return sha256(inspect.getsource(inspect.getmodule(f) or f).encode())
+    except (OSError, TypeError):
+        return getattr(f, '__qualname__', repr(type(f)))

@@ -23,7 +23,8 @@ def direction(
     column:str, # of `Results.to_frame`
 )->int: # 1, -1 or 0
     "1 where more is better, -1 where less is, 0 where neither"
-    if column in _NEITHER: return 0
+    if column in _NEITHER:
+        return 0
     return -1 if column in _LESS or column.endswith(('_s','loss')) else 1
 
 def mean_sd(
@@ -31,12 +32,16 @@ def mean_sd(
     values, # one per fold or replicate; NaN: undefined
 )->str:
     "Mean ± standard deviation where a metric is defined, and how often it is where not everywhere"
-    if column == 'lr': return '' if values.isna().all() else f'{values.mean():.2g}'
+    if column == 'lr':
+        return '' if values.isna().all() else f'{values.mean():.2g}'
     digits = 3
-    if column in ('parameters','peak_mb','n_train','n_valid','n_test'): digits = 0
-    elif column.endswith('_s') or column in ('time_to_best','epoch'): digits = 1
+    if column in ('parameters','peak_mb','n_train','n_valid','n_test'):
+        digits = 0
+    elif column.endswith('_s') or column in ('time_to_best','epoch'):
+        digits = 1
     v = values.dropna()
-    if not len(v): return 'undefined'
+    if not len(v):
+        return 'undefined'
     spread = f' ± {v.std(ddof=1):.{digits}f}' if len(v) > 1 else ''
     missing = f' ({len(v)} of {len(values)})' if len(v) < len(values) else ''
     return f'{v.mean():.{digits}f}{spread}{missing}'
@@ -50,12 +55,15 @@ def write_table(
 )->str:
     "A table as text for a document; names and cells are escaped"
     check_choice('format', format, ['markdown', 'latex', 'html'])
-    if format == 'markdown': return _markdown(table, bold, note)
+    if format == 'markdown':
+        return _markdown(table, bold, note)
     mark = lambda c: ['font-weight: bold' if bold.get(c.name) == row else '' for row in table.index]
     style = table.style.apply(mark)
-    for part in (style.format, style.format_index): part(escape=format)
+    for part in (style.format, style.format_index):
+        part(escape=format)
     style.format_index(escape=format, axis=1)
-    if format == 'html': return style.set_caption(html.escape(note)).to_html()
+    if format == 'html':
+        return style.set_caption(html.escape(note)).to_html()
     text = style.to_latex(hrules=True, convert_css=True, column_format='l' + 'r'*len(table.columns))
     return text.replace('±', r'$\pm$') + '\\par\\smallskip {\\footnotesize ' + _latex_text(note) + '}\n'
 
@@ -65,7 +73,8 @@ def _markdown(table, bold, note):
     def safe(text): return re.sub(r'([\\`*_{}\[\]<>|$!])', r'\\\1', ' '.join(str(text).split()))
     cells = table.map(safe)
     for c,row in bold.items():
-        if row is None: continue
+        if row is None:
+            continue
         cells.loc[row,c] = f'**{cells.loc[row,c]}**'
     cells.index, cells.columns = map(safe, table.index), map(safe, table.columns)
     align = ['left'] + ['right']*len(cells.columns)

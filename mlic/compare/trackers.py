@@ -45,7 +45,8 @@ def _wandb(recipe, number, store):
     from fastai.callback.wandb import WandbCallback
     class Watch(WandbCallback):
         def before_fit(self):
-            with no_random(): super().before_fit() # it draws a batch
+            with no_random():
+                super().before_fit() # it draws a batch
     config = dataclasses.asdict(recipe)
     with wandb.init(project='mlic', group=recipe.key, name=_name(recipe, number), config=config, dir=store):
         yield [Watch(log_preds=False)]

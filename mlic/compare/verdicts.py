@@ -16,20 +16,24 @@ from ..core import MLICError
 def _paired(d, least=2):
     "The defined differences; an error where fewer than `least` were run at all"
     d = np.asarray(d, float)
-    if d.ndim != 1: raise MLICError(f"differences must have shape (k,), got {d.shape}")
-    if len(d) < least: raise MLICError("a single difference has no interval; run at least two folds or replicates")
+    if d.ndim != 1:
+        raise MLICError(f"differences must have shape (k,), got {d.shape}")
+    if len(d) < least:
+        raise MLICError("a single difference has no interval; run at least two folds or replicates")
     return d[~np.isnan(d)]
 
 def check_level(
     level, # coverage of an interval
 )->float:
     "`level` if it is a probability; 95 is not"
-    if not 0 < level < 1: raise MLICError(f"level is {level!r}; give a number between 0 and 1, such as .95")
+    if not 0 < level < 1:
+        raise MLICError(f"level is {level!r}; give a number between 0 and 1, such as .95")
     return level
 
 def _spread(d, ratio):
     "Mean and its standard error, and the number of differences"
-    with np.errstate(invalid='ignore'): mean, var = d.mean(), d.var(ddof=1)
+    with np.errstate(invalid='ignore'):
+        mean, var = d.mean(), d.var(ddof=1)
     return mean, np.sqrt((1/len(d) + ratio)*var), len(d)
 
 def corrected_t(
@@ -39,11 +43,14 @@ def corrected_t(
 )->dict: # diff, low, high, p, used (how many differences)
     "Mean difference with the t-test, corrected for training sets that overlap (Nadeau and Bengio 2003, section 4.2)"
     d, level = _paired(d), check_level(level)
-    if len(d) < 2: return dict(diff=d.mean() if len(d) else np.nan, low=np.nan, high=np.nan, p=np.nan, used=len(d))
+    if len(d) < 2:
+        return dict(diff=d.mean() if len(d) else np.nan, low=np.nan, high=np.nan, p=np.nan, used=len(d))
     mean, se, k = _spread(d, ratio)
     t = stats.t.ppf((1+level)/2, k-1)
-    if np.isnan(se): p = np.nan # an infinite difference
-    else: p = float(2*stats.t.sf(abs(mean)/se, k-1)) if se > 0 else float(mean == 0)
+    if np.isnan(se):
+        p = np.nan # an infinite difference
+    else:
+        p = float(2*stats.t.sf(abs(mean)/se, k-1)) if se > 0 else float(mean == 0)
     return dict(diff=mean, low=mean - t*se, high=mean + t*se, p=p, used=k)
 
 # %% ../../nbs/compare/verdicts.ipynb #9b3c3923
@@ -68,7 +75,8 @@ def holm_levels(
     known = np.flatnonzero(~np.isnan(p))
     out, m, stopped = np.full_like(p, level), len(known), None
     for i,j in enumerate(known[np.argsort(p[known], kind='stable')]):
-        if stopped is None and p[j] >= alpha/(m-i): stopped = m-i
+        if stopped is None and p[j] >= alpha/(m-i):
+            stopped = m-i
         out[j] = 1 - alpha/(stopped or m-i)
     return out
 
@@ -81,7 +89,8 @@ def bootstrap_difference(
 )->dict: # diff, low, high, used
     "Mean difference with the bootstrap's percentile interval (Efron 1979)"
     d = _paired(d)
-    if len(d) < 2: return dict(diff=d.mean() if len(d) else np.nan, low=np.nan, high=np.nan, used=len(d))
+    if len(d) < 2:
+        return dict(diff=d.mean() if len(d) else np.nan, low=np.nan, high=np.nan, used=len(d))
     means = d[np.random.default_rng(seed).integers(len(d), size=(n, len(d)))].mean(1)
     low, high = np.quantile(means, [(1-level)/2, (1+level)/2])
     return dict(diff=d.mean(), low=low, high=high, used=len(d))
@@ -92,7 +101,8 @@ def effect_size(
 )->dict: # g, delta
     "Hedges' g of paired differences, and Cliff's delta of the pairs: the fraction above 0 minus the fraction below"
     d = _paired(d)
-    if len(d) < 2: return dict(g=np.nan, delta=np.sign(d).mean() if len(d) else np.nan)
+    if len(d) < 2:
+        return dict(g=np.nan, delta=np.sign(d).mean() if len(d) else np.nan)
     m, sd = len(d)-1, d.std(ddof=1)
     small = math.exp(math.lgamma(m/2) - math.lgamma((m-1)/2))/math.sqrt(m/2) if m > 1 else np.nan # Hedges 1981, exact
     return dict(g=small*d.mean()/sd if sd > 1e-12*abs(d).max() else np.nan, delta=np.sign(d).mean())
@@ -105,11 +115,15 @@ def equivalence(
 )->float: # p value
     "p of the hypothesis that the mean difference is not within the margin: two one-sided t-tests (Schuirmann 1987)"
     d = _paired(d)
-    if not margin > 0: raise MLICError(f"margin is {margin}; it must be above 0")
-    if len(d) < 2: return np.nan
+    if not margin > 0:
+        raise MLICError(f"margin is {margin}; it must be above 0")
+    if len(d) < 2:
+        return np.nan
     mean, se, k = _spread(d, ratio)
-    if np.isnan(se): return np.nan
-    if se == 0: return float(abs(mean) >= margin)
+    if np.isnan(se):
+        return np.nan
+    if se == 0:
+        return float(abs(mean) >= margin)
     return float(max(stats.t.sf((mean + margin)/se, k-1), stats.t.sf((margin - mean)/se, k-1)))
 
 # %% ../../nbs/compare/verdicts.ipynb #be6f7238
@@ -122,7 +136,8 @@ def detectable(
 )->float:
     "The smallest true difference that this design finds with some power"
     d, alpha = _paired(d), (1 - check_level(level))/max(family, 1)
-    if len(d) < 2: return np.nan
+    if len(d) < 2:
+        return np.nan
     _, se, k = _spread(d, ratio)
     return float((stats.t.ppf(1 - alpha/2, k-1) + stats.t.ppf(power, k-1))*se)
 
@@ -136,11 +151,14 @@ def needed(
 )->float: # at most 10,000; NaN beyond
     "How many independent replicates decide: find `difference`, or show that it is not there"
     alpha = (1 - check_level(level))/max(family, 1)
-    if not sd > 0: return 2. if sd == 0 else np.nan
+    if not sd > 0:
+        return 2. if sd == 0 else np.nan
     k = np.arange(2, 10_001)
     shift = difference/sd*np.sqrt(k)
-    if equivalent: reached = 2*stats.nct.cdf(-stats.t.ppf(1 - alpha, k-1), k-1, -shift) - 1
-    else: reached = stats.nct.sf(stats.t.ppf(1 - alpha/2, k-1), k-1, shift)
+    if equivalent:
+        reached = 2*stats.nct.cdf(-stats.t.ppf(1 - alpha, k-1), k-1, -shift) - 1
+    else:
+        reached = stats.nct.sf(stats.t.ppf(1 - alpha/2, k-1), k-1, shift)
     enough = np.flatnonzero(reached >= power)
     return float(k[enough[0]]) if len(enough) else np.nan
 
@@ -155,7 +173,8 @@ def verdicts_of(
     "Verdicts from differences and standard errors; intervals are of the level at which Holm's procedure tests each"
     alpha = 1 - check_level(level)
     def tail(distance, certain): # one-sided p of a distance in standard errors; `certain`: p where the error is 0
-        with np.errstate(invalid='ignore', divide='ignore'): p = pd.Series(stats.t.sf(distance/se, df), diff.index)
+        with np.errstate(invalid='ignore', divide='ignore'):
+            p = pd.Series(stats.t.sf(distance/se, df), diff.index)
         return p.where(se > 0, certain.astype(float)).where(se.notna())
     p = (2*tail(diff.abs(), diff == 0)).clip(upper=1)
     equal = pd.Series(np.nan, diff.index) if margin is None else tail(margin - diff.abs(), diff.abs() >= margin)

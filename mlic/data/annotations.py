@@ -22,8 +22,10 @@ def json_lists(
     *keys, # fields that must hold a list or an object
 )->dict:
     "A JSON file that is an object with these fields"
-    try: d = json.loads(read_text(file))
-    except MLICError: raise
+    try:
+        d = json.loads(read_text(file))
+    except MLICError:
+        raise
     except (ValueError, RecursionError) as e:
         raise MLICError(f"{file}: not JSON ({type(e).__name__}: {str(e)[:80]}); get the file again") from None
     for k in keys:
@@ -52,7 +54,8 @@ def voc_objects(
     text = read_text(file)
     if '<!DOCTYPE' in text or '<!ENTITY' in text:
         raise MLICError(f"{file}: declares entities, which no annotation of VOC does; get the file again")
-    try: tree = ElementTree.fromstring(text)
+    try:
+        tree = ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as e:
         raise MLICError(f"{file}: not XML ({e}); get the file again") from None
     def field(o, name): return (o.findtext(name) or '').strip()
@@ -95,7 +98,8 @@ def from_voc(
     annotations = Path(annotations)
     root, rows = annotations if root is None else Path(root), []
     files = sorted(annotations.glob('*.xml'))
-    if not files: raise MLICError(f"{annotations}: it has no file *.xml; give the folder with one per image")
+    if not files:
+        raise MLICError(f"{annotations}: it has no file *.xml; give the folder with one per image")
     for f in files:
         labels = list(dict.fromkeys(l for l,_ in voc_objects(f)))
         name = (ElementTree.fromstring(read_text(f)).findtext('filename') or '').strip()

@@ -22,11 +22,14 @@ from ..store import Damaged, atomic, locked, quarantine, read_json, sha256, writ
 # %% ../../nbs/data/audit.ipynb #a2bdae86
 def _peak(path, mode):
     "The largest value of a 16-bit image; 0 for one of 8 bits"
-    if mode == 'RGB': return 0
-    if mode == 'bands': a = read_bands(path)
+    if mode == 'RGB':
+        return 0
+    if mode == 'bands':
+        a = read_bands(path)
     else:
         im = load_image(path)
-        if im.mode[0] != 'I': return 0
+        if im.mode[0] != 'I':
+            return 0
         a = np.asarray(im)
     return int(a.max()) if a.dtype != np.uint8 else 0
 
@@ -37,7 +40,8 @@ def _look(path):
         im = open_image(path, mode)
         pixels = hashlib.sha256(repr((im.mode, im.size)).encode() + im.tobytes()).hexdigest()[:32]
         return [mode, *im.size, _peak(path, mode), pixels, '']
-    except ImageError as e: return ['', 0, 0, 0, '', e.why.encode('utf-8', 'replace').decode()]
+    except ImageError as e:
+        return ['', 0, 0, 0, '', e.why.encode('utf-8', 'replace').decode()]
 
 # %% ../../nbs/data/audit.ipynb #14ace9c3
 def _parallel(f, jobs, n_jobs):
@@ -47,17 +51,22 @@ def _parallel(f, jobs, n_jobs):
 
 def _stamp(path):
     "(bytes, times of the last change of content and of any kind) of a file; -1 where it is not there"
-    try: s = os.stat(path)
-    except (OSError, ValueError): return -1, -1, -1
+    try:
+        s = os.stat(path)
+    except (OSError, ValueError):
+        return -1, -1, -1
     return s.st_size, s.st_mtime_ns, s.st_ctime_ns
 
 def _parts(folder):
     "What is remembered in `folder`, a list of (file, content); a damaged file is quarantined"
     found = []
     for f in sorted(folder.glob('*.json')):
-        try: found.append((f, read_json(f)))
-        except FileNotFoundError: pass # another process has joined the parts
-        except Damaged as e: quarantine(f, e)
+        try:
+            found.append((f, read_json(f)))
+        except FileNotFoundError:
+            pass # another process has joined the parts
+        except Damaged as e:
+            quarantine(f, e)
     return found
 
 # %% ../../nbs/data/audit.ipynb #7b6cdd8a
@@ -67,7 +76,8 @@ def _remember(folder, rows):
     "Write `rows` to a file of their own; a folder that cannot be written costs the memory, not the scan"
     try:
         write_json(folder/f'{uuid4().hex}.json', rows)
-    except (MLICError, OSError) as e: warnings.warn(f"what was seen cannot be remembered: {e}")
+    except (MLICError, OSError) as e:
+        warnings.warn(f"what was seen cannot be remembered: {e}")
 
 def _images(src, n_jobs):
     "A row per image; only files that are new or changed are decoded"
@@ -87,8 +97,10 @@ def _images(src, n_jobs):
                 _remember(folder, new)
                 new = []
     finally:
-        if new: _remember(folder, new)
-    if len(parts) > 50: _join(folder, parts)
+        if new:
+            _remember(folder, new)
+    if len(parts) > 50:
+        _join(folder, parts)
     columns = ['mode', 'width', 'height', 'peak', 'pixels', 'why']
     seen = pd.DataFrame([known[k] for k in keys], columns=columns)
     return pd.concat([pd.DataFrame(dict(fname=names, bytes=[s[0] for s in stamps])), seen], axis=1)
@@ -96,7 +108,8 @@ def _images(src, n_jobs):
 def _join(folder, parts):
     "Many small files of memory as one"
     _remember(folder, list({(r[0], *r[1]): r for _,rows in parts for r in rows}.values()))
-    for f,_ in parts: f.unlink(missing_ok=True)
+    for f,_ in parts:
+        f.unlink(missing_ok=True)
 
 # %% ../../nbs/data/audit.ipynb #c27b30fb
 @dataclass(frozen=True, repr=False)
@@ -121,7 +134,8 @@ def _duplicates(src, ok, where):
         first, *others = same.index
         for i in others:
             what = f'the picture of row {first} ({same.fname[first]})'
-            if set(src.items.labels[i]) != set(src.items.labels[first]): what += ', with other labels'
+            if set(src.items.labels[i]) != set(src.items.labels[first]):
+                what += ', with other labels'
             if where[first] != where[i]:
                 what += f', in the sets {where[first]} and {where[i]}'
             yield 'duplicate', i, same.fname[i], what
@@ -135,7 +149,8 @@ def _whole_source(src, split, peak):
         for g,r in leakage(src, split).iterrows():
             yield 'group', -1, str(g), 'in the sets ' + ', '.join(s for s in r.index if r[s])
     seen = {'anywhere': src.Y == 1}
-    if split: seen['in training'] = src.Y[split.train] == 1
+    if split:
+        seen['in training'] = src.Y[split.train] == 1
     for where,Y in seen.items():
         for l,n in zip(src.vocab, Y.sum(0)):
             if not n:
@@ -150,7 +165,8 @@ def scan(
     "Decode every image and list what is wrong with images, groups and labels"
     im, found = _images(src, n_jobs), []
     where = pd.Series('', index=im.index)
-    for name,rows in zip(Split._fields, split or ()): where[rows] = name
+    for name,rows in zip(Split._fields, split or ()):
+        where[rows] = name
     def add(kind, rows, what): found.extend((kind, i, im.fname[i], what(i)) for i in rows)
     short = im.why.str.contains('truncated|Truncated')
     add('truncated', im.index[short], im.why.get)
@@ -167,15 +183,18 @@ def scan(
 def _small(file, to, size):
     "Write one image with a shorter side of `size`, upright; a smaller one is copied. Returns its SHA-256"
     mode, im = image_mode(file), None
-    if mode == 'bands': wide = min(read_bands(file).shape[:2]) > size
+    if mode == 'bands':
+        wide = min(read_bands(file).shape[:2]) > size
     else:
         im = load_image(file)
         wide = min(im.size) > size
     if wide and im is None:
         raise MLICError(f"{file}: no small copies are made of four bands; use the originals")
     with atomic(to) as tmp:
-        if wide: _shrink(im, file, mode, size).save(tmp, **_quality(to))
-        else: shutil.copyfile(file, tmp)
+        if wide:
+            _shrink(im, file, mode, size).save(tmp, **_quality(to))
+        else:
+            shutil.copyfile(file, tmp)
     return sha256(to)
 
 def _quality(to): return dict(quality=95) if to.suffix.lower() in ('.jpg', '.jpeg', '.webp') else {}
@@ -188,8 +207,10 @@ def _shrink(im, file, mode, size):
     return Image.fromarray(np.asarray(im).round().clip(0, 65535).astype(np.uint16)) if deep else im
 
 def _one_small(file, to, size):
-    try: return _small(file, to, size)
-    except MLICError: raise
+    try:
+        return _small(file, to, size)
+    except MLICError:
+        raise
     except Exception as e: # whatever an encoder or the file system says
         raise MLICError(f"{file}: no small copy can be made ({type(e).__name__}: {e}); "
                         "scan(src) lists what cannot be decoded") from e
@@ -202,14 +223,16 @@ def _own_folder(path, root, size):
     record, identity = path/_RECORD, dict(root=str(root), size=size)
     if path == root or root in path.parents or path in root.parents:
         raise MLICError(f"{path} and the originals in {root} lie in one another; give a folder apart from them")
-    try: found = read_json(record/'folder.json')
+    try:
+        found = read_json(record/'folder.json')
     except (FileNotFoundError, NotADirectoryError):
         if path.exists() and any(f.name != _RECORD for f in path.iterdir()):
             raise MLICError(f"{path} is not empty, and no file is replaced that resize_images did not write; "
                             "give a new folder") from None
         write_json(record/'folder.json', identity)
         found = identity
-    except Damaged as e: raise MLICError(f"{e}; remove {path} and call resize_images again") from None
+    except Damaged as e:
+        raise MLICError(f"{e}; remove {path} and call resize_images again") from None
     if found != identity:
         raise MLICError(f"{path} holds copies of {found['root']} with {found['size']} pixels; give another folder")
     return record
@@ -218,17 +241,22 @@ def _missing_copies(src, path, record, n_jobs):
     "Rows whose copy is to be made: not there, of an original that has changed, or not as it was written"
     known = {f: entry for _,part in _parts(record/'files') for f,entry in part.items()}
     def state(i, f):
-        if not (path/f).exists(): return 'missing'
-        if f not in known: return 'foreign'
+        if not (path/f).exists():
+            return 'missing'
+        if f not in known:
+            return 'foreign'
         stamp, check = known[f]
-        if check is None or stamp != list(_stamp(src.path(i))): return 'missing'
+        if check is None or stamp != list(_stamp(src.path(i))):
+            return 'missing'
         return 'there' if sha256(path/f) == check else 'damaged'
     todo = []
     for i,f,s in zip(range(len(src)), src.items.fname, _parallel(state, list(enumerate(src.items.fname)), n_jobs)):
         if s == 'foreign':
             raise MLICError(f"{path/f} is there, and resize_images did not write it; remove it, or give another folder")
-        if s == 'damaged': quarantine(path/f, 'it is not what was written')
-        if s != 'there': todo.append(i)
+        if s == 'damaged':
+            quarantine(path/f, 'it is not what was written')
+        if s != 'there':
+            todo.append(i)
     return todo
 
 def resize_images(
@@ -238,7 +266,8 @@ def resize_images(
     n_jobs=-1, # threads; -1: all cores
 )->Source: # the same rows; files of the same names below `path`
     "The source with small copies of its images; a copy of an earlier call that still holds is not made again"
-    if not isinstance(size, int) or size < 1: raise MLICError(f"size is {size!r}; give the pixels on the shorter side")
+    if not isinstance(size, int) or size < 1:
+        raise MLICError(f"size is {size!r}; give the pixels on the shorter side")
     root = src.root.resolve()
     key = hashlib.sha256(str(root).encode()).hexdigest()[:10]
     path = settings.cache/'resized'/f'{src.name}_{size}_{key}' if path is None else Path(path).resolve()
@@ -252,6 +281,7 @@ def resize_images(
             part = record/'files'/f'{uuid4().hex}.json'
             write_json(part, entries) # these names are ours from here on
             jobs = [(src.path(i), path/f, size) for i,f in zip(rows, names)]
-            for f,check in zip(names, _parallel(_one_small, jobs, n_jobs)): entries[f][1] = check
+            for f,check in zip(names, _parallel(_one_small, jobs, n_jobs)):
+                entries[f][1] = check
             write_json(part, entries)
     return replace(src, root=path)

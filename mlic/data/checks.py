@@ -20,16 +20,20 @@ def _odd_text(text):
     "Why `text` cannot be a name or a label: control characters, or bytes that are not UTF-8"
     if any(ord(c) < 32 for c in text):
         return f'{text!r} holds a line break, a tab or another control character'
-    try: text.encode()
-    except UnicodeEncodeError: return f'{text!r} is not UTF-8; rename it'
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return f'{text!r} is not UTF-8; rename it'
     return ''
 
 def name_problem(
     fname, # a cell of the column of file names
 )->str: # the reason; '' where there is none
     "Why `fname` is not the name of a file below the root"
-    if not isinstance(fname, str) or not fname: return 'it names no file'
-    if odd := _odd_text(fname): return 'the name ' + odd
+    if not isinstance(fname, str) or not fname:
+        return 'it names no file'
+    if odd := _odd_text(fname):
+        return 'the name ' + odd
     p = PurePosixPath(fname.replace('\\', '/'))
     if p.is_absolute() or '..' in p.parts or p.parts[:1] and ':' in p.parts[0]:
         return 'the name leads out of the root; give names relative to it'
@@ -41,8 +45,10 @@ def _files(folder):
     found = {}
     try:
         with os.scandir(folder) as entries:
-            for e in entries: found.setdefault(os.path.splitext(e.name)[0].lower(), []).append(e.name)
-    except (OSError, ValueError): pass
+            for e in entries:
+                found.setdefault(os.path.splitext(e.name)[0].lower(), []).append(e.name)
+    except (OSError, ValueError):
+        pass
     return found
 
 def complete_names(
@@ -54,13 +60,16 @@ def complete_names(
     for f in fnames:
         if isinstance(f, str) and os.path.isabs(f) and Path(os.path.normpath(f)).is_relative_to(root):
             f = Path(os.path.normpath(f)).relative_to(root).as_posix()
-        if isinstance(f, str) and (plain := f.strip().replace('\\', '/')) != f and not os.path.isfile(root/f): f = plain
+        if isinstance(f, str) and (plain := f.strip().replace('\\', '/')) != f and not os.path.isfile(root/f):
+            f = plain
         if isinstance(f, str) and f and not name_problem(f) and not f.lower().endswith(IMAGE_SUFFIXES):
             folder, name = os.path.split(f)
-            if folder not in folders: folders[folder] = _files(root/folder)
+            if folder not in folders:
+                folders[folder] = _files(root/folder)
             near = folders[folder].get(name.lower(), [])
             fits = [n for n in near if n.startswith(name) and n.lower().endswith(IMAGE_SUFFIXES)]
-            if len(fits) == 1 and name not in near: f = os.path.join(folder, fits[0]).replace(os.sep, '/')
+            if len(fits) == 1 and name not in near:
+                f = os.path.join(folder, fits[0]).replace(os.sep, '/')
         out.append(f)
     return out
 
@@ -72,20 +81,27 @@ def missing_hint(
     "Where a missing file probably is: under another ending, in a folder beside or below"
     root, name = Path(root), os.path.basename(fname)
     near = _files((root/fname).parent).get(os.path.splitext(name)[0].lower(), [])
-    if near: return f"the folder has {sorted(near)[0]}"
-    try: below = [d for d in (root.parent, *sorted(root.iterdir()), *sorted(root.parent.iterdir())) if d.is_dir()][:200]
-    except OSError: below = []
+    if near:
+        return f"the folder has {sorted(near)[0]}"
+    try:
+        below = [d for d in (root.parent, *sorted(root.iterdir()), *sorted(root.parent.iterdir())) if d.is_dir()][:200]
+    except OSError:
+        below = []
     for d in below:
-        if (d/fname).is_file(): return f"it is in {d}: give root={str(d)!r}"
-        if (d/name).is_file(): return f"there is {d/name}; names are relative to root={str(root)!r}"
+        if (d/fname).is_file():
+            return f"it is in {d}: give root={str(d)!r}"
+        if (d/name).is_file():
+            return f"there is {d/name}; names are relative to root={str(root)!r}"
     return f"names are relative to root={str(root)!r}; give root= if they lie elsewhere"
 
 # %% ../../nbs/data/checks.ipynb #d4b9970c
 def _label_problem(labels, known):
     "Why these labels cannot be used; `known`: the vocab as a set, or None"
     for l in labels:
-        if not isinstance(l, str) or not l.strip(): return f'a label is a non-empty text, got {l!r}'
-        if odd := _odd_text(l): return 'the label ' + odd
+        if not isinstance(l, str) or not l.strip():
+            return f'a label is a non-empty text, got {l!r}'
+        if odd := _odd_text(l):
+            return 'the label ' + odd
         if known is not None and l not in known:
             return f'unknown label {l!r}; the vocab has: {", ".join(map(str, list(known)[:20]))}'
     return ''
@@ -109,7 +125,8 @@ def row_problems(
     todo = np.flatnonzero(why == '')
     with ThreadPoolExecutor(4) as pool:
         found = pool.map(image_problem, [root/items.fname.iloc[i] for i in todo])
-        for i,p in zip(todo, progress(found, len(todo), show=len(todo) > 5000)): why[i] = p
+        for i,p in zip(todo, progress(found, len(todo), show=len(todo) > 5000)):
+            why[i] = p
     return why
 
 def check_rows(
@@ -120,7 +137,8 @@ def check_rows(
 ):
     "An `MLICError` for the first row that has a problem, with what to do about it"
     bad = np.flatnonzero(why != '')
-    if not len(bad): return
+    if not len(bad):
+        return
     i, fname = bad[0], items.fname.iloc[bad[0]]
     reason, advice = why[i], "Fix it, or drop such rows with on_error='skip'"
     if reason == 'there is no such file':

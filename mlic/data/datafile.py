@@ -24,15 +24,18 @@ _TABLE = ('form', 'fname_col', 'label_col', 'sep', 'marks', 'group_col', 'split_
 
 def _check(file, d):
     "The fields of a dataset file, each known and of its type"
-    if not isinstance(d, dict): raise MLICError(f"{file}: not a dataset file; its lines are `field: value`")
+    if not isinstance(d, dict):
+        raise MLICError(f"{file}: not a dataset file; its lines are `field: value`")
     for k,v in d.items():
         check_choice(f'{file}: field', k, _FIELDS)
         if type(v) not in (kinds if isinstance(kinds := _FIELDS[k], tuple) else (kinds,)):
             raise MLICError(f"{file}: {k} is {v!r}, which is not {_FIELDS[k]}; put text such as no, 1 or 1e3 in quotes")
         for t in v if isinstance(v, list) else []:
-            if not isinstance(t, str): raise MLICError(f"{file}: {k} holds {t!r}; put such names in quotes: '{t}'")
+            if not isinstance(t, str):
+                raise MLICError(f"{file}: {k} holds {t!r}; put such names in quotes: '{t}'")
     for m,v in d.get('marks', {}).items():
-        if isinstance(m, bool): raise MLICError(f"{file}: marks has the key {m}; put yes and no in quotes")
+        if isinstance(m, bool):
+            raise MLICError(f"{file}: marks has the key {m}; put yes and no in quotes")
         check_choice(f'{file}: marks[{m!r}]', v, ('present', 'absent', 'unknown'))
     check_choice(f'{file}: version', d.get('version', 1), (1,))
     check_choice(f'{file}: kind', d.get('kind', 'table'), KINDS)
@@ -52,18 +55,24 @@ def read_dataset(
     "The source that a dataset file describes; its paths are relative to the file"
     file = Path(file)
     text = read_text(file)
-    if len(text) > 10**7: raise MLICError(f"{file}: {len(text):,} characters, too long for a dataset file")
-    try: d = yaml.safe_load(text)
+    if len(text) > 10**7:
+        raise MLICError(f"{file}: {len(text):,} characters, too long for a dataset file")
+    try:
+        d = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as e:
         raise MLICError(f"{file}: not YAML ({str(e)[:200]})") from None
     d = _check(file, d)
     here, on_error = file.parent, d.get('on_error', 'raise')
     root = here/d['root'] if 'root' in d else None
     kind, table = d.get('kind', 'table'), here/d.get('table', '.')
-    if kind == 'folders': src = folders(root or here, on_error)
-    elif kind == 'coco': src = from_coco(table, root, on_error)
-    elif kind == 'voc': src = from_voc(table, root, on_error)
-    else: src = from_csv(table, root, on_error=on_error, **{k: d[k] for k in _TABLE if k in d})
+    if kind == 'folders':
+        src = folders(root or here, on_error)
+    elif kind == 'coco':
+        src = from_coco(table, root, on_error)
+    elif kind == 'voc':
+        src = from_voc(table, root, on_error)
+    else:
+        src = from_csv(table, root, on_error=on_error, **{k: d[k] for k in _TABLE if k in d})
     return replace(src, name=d.get('name', file.stem))
 
 def _file(
@@ -76,8 +85,10 @@ DATASETS['file'] = _file
 
 def _relative(path, here):
     "`path` relative to the folder `here`, where both are on one drive"
-    try: return Path(os.path.relpath(os.path.abspath(path), os.path.abspath(here))).as_posix()
-    except ValueError: return str(path)
+    try:
+        return Path(os.path.relpath(os.path.abspath(path), os.path.abspath(here))).as_posix()
+    except ValueError:
+        return str(path)
 
 @delegates(from_csv, but=['csv', 'root', 'on_error'])
 def write_dataset(
@@ -89,24 +100,35 @@ def write_dataset(
 )->Source: # as `read_dataset` will read it
     "Read a data set, and write down how it was understood"
     file, d = Path(file), dict(version=1, kind='table', name=Path(file).stem)
-    if file.exists(): raise MLICError(f"{file} is there already; remove it, or give another name")
+    if file.exists():
+        raise MLICError(f"{file} is there already; remove it, or give another name")
     if table is None:
-        if root is None: raise MLICError("give table=, or root= for a folder per label")
+        if root is None:
+            raise MLICError("give table=, or root= for a folder per label")
         d['kind'] = 'folders'
-    elif Path(table).is_dir(): d['kind'] = 'voc'
-    elif Path(table).suffix.lower() == '.json': d['kind'] = 'coco'
-    if table is not None: d['table'] = _relative(table, file.parent)
-    if root is not None: d['root'] = _relative(root, file.parent)
-    if on_error != 'raise': d['on_error'] = on_error
+    elif Path(table).is_dir():
+        d['kind'] = 'voc'
+    elif Path(table).suffix.lower() == '.json':
+        d['kind'] = 'coco'
+    if table is not None:
+        d['table'] = _relative(table, file.parent)
+    if root is not None:
+        d['root'] = _relative(root, file.parent)
+    if on_error != 'raise':
+        d['on_error'] = on_error
     if d['kind'] == 'table':
         vocab = kwargs.pop('vocab', None)
         form = guess_form(read_csv(table), Path(table).name, **kwargs)
         d |= {k: getattr(form, k) for k in _TABLE[:-1] if getattr(form, k) not in (None, {})}
-        if vocab is not None: d['vocab'] = list(vocab)
-    elif kwargs: raise MLICError(f"{next(iter(kwargs))}= is for a table of labels, this is of kind {d['kind']!r}")
+        if vocab is not None:
+            d['vocab'] = list(vocab)
+    elif kwargs:
+        raise MLICError(f"{next(iter(kwargs))}= is for a table of labels, this is of kind {d['kind']!r}")
     text = yaml.safe_dump(d, sort_keys=False, allow_unicode=True)
-    with atomic(file) as tmp: tmp.write_text(text, encoding='utf-8')
-    try: return read_dataset(file)
+    with atomic(file) as tmp:
+        tmp.write_text(text, encoding='utf-8')
+    try:
+        return read_dataset(file)
     except MLICError:
         file.unlink()
         raise

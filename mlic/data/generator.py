@@ -34,7 +34,8 @@ def stream(
     *key:int, # whole numbers from 0, such as the seed and the number of the image
 )->np.random.Generator:
     "The random stream of a key: the same key, the same numbers, on every machine"
-    if min(key) < 0: raise MLICError(f"seed and number of an image are whole numbers from 0, got {key}")
+    if min(key) < 0:
+        raise MLICError(f"seed and number of an image are whole numbers from 0, got {key}")
     return np.random.default_rng(list(key))
 
 # %% ../../nbs/data/generator.ipynb #991961ff
@@ -134,7 +135,8 @@ class Copula:
     )->np.ndarray: # (K,) bool
         "The labels of an image from its random numbers, added in one order on every machine"
         latent = np.zeros(len(self.root))
-        for k in range(len(latent)): latent += self.root[:,k]*z[k]
+        for k in range(len(latent)):
+            latent += self.root[:,k]*z[k]
         return latent > self.thresholds
 
 # %% ../../nbs/data/generator.ipynb #c12301c2
@@ -143,7 +145,8 @@ def lifted(
     lift:float, # factor on the odds, above 0
 )->np.ndarray:
     "The prevalence after its odds are multiplied by `lift`"
-    if not lift > 0: raise MLICError(f"lift is {lift}; it must be above 0")
+    if not lift > 0:
+        raise MLICError(f"lift is {lift}; it must be above 0")
     p = np.asarray(prevalence)
     return lift*p/(1 + (lift-1)*p)
 
@@ -152,7 +155,8 @@ def annotation_rates(
     noise:float, # fraction of the positives that the annotator misses, from 0 to .4
 )->tuple: # (K,) probability to miss a positive; (K,) probability to mark a negative
     "Error rates of an annotator who misses as many positives as he marks falsely, so that prevalences stay"
-    if not 0 <= noise <= .4: raise MLICError(f"noise is {noise}; give a fraction from 0 to .4")
+    if not 0 <= noise <= .4:
+        raise MLICError(f"noise is {noise}; give a fraction from 0 to .4")
     p = np.asarray(prevalence)
     miss = np.minimum(noise, .5*(1-p)/p)
     return miss, miss*p/(1-p)

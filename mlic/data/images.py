@@ -34,10 +34,14 @@ _BEGINS = {b'%PDF': 'a PDF', b'%!PS': 'PostScript', b'\xc5\xd0\xd3\xc6': 'PostSc
 
 def _content(path)->str:
     "What a file that PIL does not know seems to hold"
-    with open(path, 'rb') as f: head = f.read(256)
-    if head[4:8] == b'ftyp': return 'it is HEIC, AVIF or a film; convert it to JPEG or PNG'
-    if head[128:132] == b'DICM': return 'it is DICOM; convert it to PNG'
-    if head[:4] in _BEGINS: return f'it is {_BEGINS[head[:4]]}, not an image'
+    with open(path, 'rb') as f:
+        head = f.read(256)
+    if head[4:8] == b'ftyp':
+        return 'it is HEIC, AVIF or a film; convert it to JPEG or PNG'
+    if head[128:132] == b'DICM':
+        return 'it is DICOM; convert it to PNG'
+    if head[:4] in _BEGINS:
+        return f'it is {_BEGINS[head[:4]]}, not an image'
     if head and all(32 <= b < 127 or b in b'\t\r\n' for b in head):
         return f'it is not an image but text: {head[:20]}'
     return 'it is not an image, or of a format that is not read: ' + ', '.join(PIL_FORMATS)
@@ -49,14 +53,21 @@ def _image_file(path):
     try:
         with open(path, 'rb', opener=lambda p, _: os.open(p, flags)) as f:
             s = os.fstat(f.fileno())
-            if not stat.S_ISREG(s.st_mode): raise ImageError(path, 'it is not a regular file')
-            if not s.st_size: raise ImageError(path, 'the file is empty')
-            if s.st_size > MAX_BYTES: raise ImageError(path, f'it has {s.st_size:,} bytes, the limit is {MAX_BYTES:,}')
+            if not stat.S_ISREG(s.st_mode):
+                raise ImageError(path, 'it is not a regular file')
+            if not s.st_size:
+                raise ImageError(path, 'the file is empty')
+            if s.st_size > MAX_BYTES:
+                raise ImageError(path, f'it has {s.st_size:,} bytes, the limit is {MAX_BYTES:,}')
             yield f
-    except ImageError: raise
-    except FileNotFoundError as e: raise ImageError(path, 'there is no such file') from e
-    except IsADirectoryError as e: raise ImageError(path, 'it is a folder') from e
-    except UnidentifiedImageError as e: raise ImageError(path, _content(path)) from e
+    except ImageError:
+        raise
+    except FileNotFoundError as e:
+        raise ImageError(path, 'there is no such file') from e
+    except IsADirectoryError as e:
+        raise ImageError(path, 'it is a folder') from e
+    except UnidentifiedImageError as e:
+        raise ImageError(path, _content(path)) from e
     except Exception as e: # a decoder may raise anything on a damaged file
         raise ImageError(path, f'the decoder says: {str(e) or type(e).__name__}') from e
 
@@ -72,7 +83,8 @@ def _tifffile():
     "The module tifffile; it logs what is odd in a damaged file, which here is part of an error"
     import tifffile
     log = logging.getLogger('tifffile')
-    if not log.handlers: log.addHandler(logging.NullHandler())
+    if not log.handlers:
+        log.addHandler(logging.NullHandler())
     return tifffile
 
 def _is_tiff(f)->bool:
@@ -85,8 +97,10 @@ def _bounded(page, path):
     n, one = prod(page.chunked), prod(page.chunks)*page.dtype.itemsize # strips or tiles, and the bytes of one
     if not len(page.dataoffsets) == len(page.databytecounts) == n:
         raise ImageError(path, f'it has {len(page.dataoffsets)} strips where its size needs {n}')
-    if sum(page.databytecounts) > page.parent.filehandle.size: raise ImageError(path, 'its strips overlap')
-    if page.compression not in (8, 32946): return # every other decoder is given the size of its answer
+    if sum(page.databytecounts) > page.parent.filehandle.size:
+        raise ImageError(path, 'its strips overlap')
+    if page.compression not in (8, 32946):
+        return # every other decoder is given the size of its answer
     for at,size in zip(page.dataoffsets, page.databytecounts):
         page.parent.filehandle.seek(at)
         if len(zlib.decompressobj().decompress(page.parent.filehandle.read(size), one + 1)) > one:
@@ -104,7 +118,8 @@ def read_bands(
             raise ImageError(path, f'its pixels are {page.dtype} of shape {page.shape}; write it with 8 or 16 bits')
         _bounded(page, path)
         im = page.asarray(maxworkers=1)
-        if im.ndim == 2: im = im[...,None]
+        if im.ndim == 2:
+            im = im[...,None]
         return np.moveaxis(im, 0, -1) if page.planarconfig == 2 and page.samplesperpixel > 1 else im
 
 # %% ../../nbs/data/images.ipynb #995d1849
@@ -119,7 +134,8 @@ def image_mode(
             page = _tifffile().TiffFile(f).pages[0]
             bits = page.bitspersample if isinstance(page.bitspersample, tuple) else (page.bitspersample,)
             alpha = {1, 2} & {int(s) for s in page.extrasamples}
-            if page.samplesperpixel == 4 and page.photometric != 5 and (16 in bits or not alpha): return 'bands'
+            if page.samplesperpixel == 4 and page.photometric != 5 and (16 in bits or not alpha):
+                return 'bands'
             f.seek(0)
         im = _pil(path, f)
         return 'L' if im.mode in ('1', 'L', 'LA', 'F') or im.mode.startswith('I') else 'RGB'
@@ -127,7 +143,8 @@ def image_mode(
 # %% ../../nbs/data/images.ipynb #2ac9815e
 def _eight_bits(a, white, path):
     "Numbers of 8 or 16 bits as uint8; of 16, `white` becomes 255"
-    if a.dtype == np.uint8: return a
+    if a.dtype == np.uint8:
+        return a
     if a.dtype.kind == 'f' or a.size and (a.min() < 0 or a.max() > 65535):
         raise ImageError(path, f'its pixels are {a.dtype}, of which no value is known to be white; '
                                'write it with 8 or 16 bits')
@@ -140,9 +157,12 @@ def as_seen(
     path, # what an error calls it
 )->Image.Image: # of 8 bits
     "A PIL image as a person would see it: upright, of 8 bits and on white"
-    try: ImageOps.exif_transpose(im, in_place=True)
-    except Exception: pass # damaged EXIF says nothing about the pixels
-    if im.mode[0] in 'IF': im = Image.fromarray(_eight_bits(np.asarray(im), white, path))
+    try:
+        ImageOps.exif_transpose(im, in_place=True)
+    except Exception:
+        pass # damaged EXIF says nothing about the pixels
+    if im.mode[0] in 'IF':
+        im = Image.fromarray(_eight_bits(np.asarray(im), white, path))
     if im.mode in ('RGBA', 'LA', 'PA') or 'transparency' in im.info:
         im = im.convert('RGBA')
         im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im)
@@ -150,7 +170,8 @@ def as_seen(
 
 # %% ../../nbs/data/images.ipynb #023f15ee
 def _four(n, path):
-    if n != 4: raise ImageError(path, f'it has {n} bands where other images have 4')
+    if n != 4:
+        raise ImageError(path, f'it has {n} bands where other images have 4')
 
 def load_image(
     path, # file of an image
@@ -175,7 +196,8 @@ def open_image(
             return Image.frombytes('CMYK', im.shape[1::-1], _eight_bits(im, white, path).tobytes())
         im = _pil(path, f)
         im.load()
-        if mode != 'bands': return as_seen(im, mode, white, path)
+        if mode != 'bands':
+            return as_seen(im, mode, white, path)
         _four(len(im.getbands()), path)
         return Image.frombytes('CMYK', im.size, im.tobytes())
 
@@ -188,18 +210,23 @@ def image_problem(
     "Why `path` is not a readable image, by its header and its last bytes; decoded in full only where these look odd"
     try:
         with _image_file(path) as f:
-            try: im = _pil(path, f)
+            try:
+                im = _pil(path, f)
             except UnidentifiedImageError:
                 f.seek(0)
-                if not _is_tiff(f): raise
+                if not _is_tiff(f):
+                    raise
                 read_bands(path)
                 return ''
             end = _ENDS.get(im.format)
-            if end is None: return ''
+            if end is None:
+                return ''
             at = f.tell()
             f.seek(-min(len(end), os.fstat(f.fileno()).st_size), os.SEEK_END)
             whole = f.read() == end
             f.seek(at)
-            if not whole: im.load()
+            if not whole:
+                im.load()
         return ''
-    except ImageError as e: return e.why
+    except ImageError as e:
+        return e.why

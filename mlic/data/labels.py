@@ -16,12 +16,15 @@ def label_matrix(
     vocab=None, # the K labels; None: those of the source, for a matrix the column numbers
 )->tuple: # (N,K) array; list of K labels
     "The label matrix and the vocab of a source or of a matrix"
-    if hasattr(labels, 'Y'): Y, vocab = np.asarray(labels.Y), getattr(labels, 'vocab', None) if vocab is None else vocab
-    else: Y = np.asarray(labels)
+    if hasattr(labels, 'Y'):
+        Y, vocab = np.asarray(labels.Y), getattr(labels, 'vocab', None) if vocab is None else vocab
+    else:
+        Y = np.asarray(labels)
     if Y.ndim != 2:
         raise MLICError(f"labels must be a source or have shape (N,K), got {type(labels).__name__} of shape {Y.shape}")
     vocab = list(range(Y.shape[1])) if vocab is None else list(vocab)
-    if len(vocab) != Y.shape[1]: raise MLICError(f"labels have {Y.shape[1]} columns, but there are {len(vocab)} labels")
+    if len(vocab) != Y.shape[1]:
+        raise MLICError(f"labels have {Y.shape[1]} columns, but there are {len(vocab)} labels")
     return Y, vocab
 
 # %% ../../nbs/data/labels.ipynb #6f4a9d1a
@@ -30,7 +33,8 @@ def imbalance(
 )->np.ndarray: # (K,) float; inf for a label without positives
     "Imbalance ratio per label, IRLbl (Charte 2015, eq. 1): positives of the most frequent label over those of this one"
     n = check_targs(label_matrix(labels)[0]).sum(0).astype(float)
-    with np.errstate(divide='ignore', invalid='ignore'): return np.where(n > 0, n.max(initial=0)/n, np.inf)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        return np.where(n > 0, n.max(initial=0)/n, np.inf)
 
 # %% ../../nbs/data/labels.ipynb #22e14ed7
 def label_stats(
@@ -39,7 +43,8 @@ def label_stats(
     "The measures by which multi-label data sets are described; the empty labelset counts as a labelset"
     Y = check_targs(label_matrix(labels)[0]).astype(np.uint8)
     N, K = Y.shape
-    if not N or not K: raise MLICError(f"label statistics need at least one image and one label, got shape {Y.shape}")
+    if not N or not K:
+        raise MLICError(f"label statistics need at least one image and one label, got shape {Y.shape}")
     card = Y.sum(1)
     counts = np.unique(np.packbits(Y, axis=1), axis=0, return_counts=True)[1]
     ir = imbalance(Y)
@@ -75,7 +80,8 @@ def plot_cooccurrence(
     "Fraction of the images with the row's label that also carry the column's; in brackets the row's images; grey: none"
     co = cooccurrence(labels, vocab)
     names, n = list(co.columns), np.diag(co)
-    with np.errstate(invalid='ignore', divide='ignore'): cond = co.to_numpy()/n[:,None]
+    with np.errstate(invalid='ignore', divide='ignore'):
+        cond = co.to_numpy()/n[:,None]
     np.fill_diagonal(cond, np.nan)
     ax = ax or plt.subplots(figsize=(1.5+.38*len(names),)*2, layout='constrained')[1]
     cmap = plt.get_cmap('viridis').with_extremes(bad='.9')

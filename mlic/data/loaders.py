@@ -57,7 +57,8 @@ class OpenImage(Transform):
         self.cls, self.white = cls, white
         self.mode = next(m for m,c in image_classes.items() if c is cls)
     def encodes(self, path):
-        if not isinstance(path, (str,Path)): return self.cls.create(path)
+        if not isinstance(path, (str,Path)):
+            return self.cls.create(path)
         return self.cls(open_image(path, self.mode, self.white))
 
 class ItemPath(Transform):
@@ -112,7 +113,8 @@ def dataloaders(
     check_choice('resize', resize, ('squish','pad','crop'))
     train, valid = (row_numbers(r, len(src.items), name) for name,r in zip(Split._fields, split[:2]))
     for name,rows in zip(Split._fields, (train, valid)):
-        if not len(rows): raise MLICError(f"the {name} set is empty; training needs training and validation images")
+        if not len(rows):
+            raise MLICError(f"the {name} set is empty; training needs training and validation images")
     mode, rows = image_mode(src.path(0)), np.concatenate([train, valid])
     block = DataBlock(
         blocks=(TransformBlock(type_tfms=OpenImage(image_classes[mode], white), batch_tfms=IntToFloatTensor),
@@ -139,19 +141,23 @@ def describe(
     "The pipeline of a validation image as values that JSON can hold; an unknown transform is refused"
     opening = getattr(next(iter(getattr(dls.valid_ds, 'tls', [])), None), 'tfms', ())
     opened = next((f for f in opening if isinstance(f, OpenImage)), None)
-    if opened is None: _refuse([_name(f) for f in opening] or [type(dls.valid_ds).__name__], 'OpenImage')
-    if odd := [f for f in opening if type(f) not in (ItemPath, OpenImage)]: _refuse(map(_name, odd), 'OpenImage')
+    if opened is None:
+        _refuse([_name(f) for f in opening] or [type(dls.valid_ds).__name__], 'OpenImage')
+    if odd := [f for f in opening if type(f) not in (ItemPath, OpenImage)]:
+        _refuse(map(_name, odd), 'OpenImage')
     fs = [f for pipeline in (dls.valid.after_item, dls.valid.after_batch) for f in pipeline.fs]
     warps = [f for f in fs if isinstance(f, AffineCoordTfm) and f.size is None]
     used = [f for f in fs if f.split_idx != 0 and f not in warps]
     wanted = (Resize, ToTensor, IntToFloatTensor, Normalize)
     found = {Resize if type(f) is CentreResize else type(f): f for f in used}
     known = ', '.join(t.__name__ for t in wanted)
-    if odd := [f for f in used if type(f) not in (*wanted, CentreResize)]: _refuse(map(_name, odd), known)
+    if odd := [f for f in used if type(f) not in (*wanted, CentreResize)]:
+        _refuse(map(_name, odd), known)
     if lacks := [t.__name__ for t in wanted if t not in found]:
         raise MLICError(f"validation images lack {', '.join(lacks)}; "
                         "make the DataLoaders by mlic.data.loaders.dataloaders")
-    if len(used) > len(found): _refuse([t.__name__ for t in found if sum(isinstance(f, t) for f in used) > 1], known)
+    if len(used) > len(found):
+        _refuse([t.__name__ for t in found if sum(isinstance(f, t) for f in used) > 1], known)
     resize, norm = found[Resize], found[Normalize]
     return dict(
         mode=opened.mode, white=opened.white, size=[int(s) for s in resize.size[::-1]], method=resize.method,
@@ -165,7 +171,8 @@ def repeat_factors(
     fraction:float=.1, # a label on fewer than this fraction of the images is drawn more often
 )->np.ndarray: # (N,) at least 1
     "How often to draw each image: sqrt(fraction/f) for the rarest of its labels, of frequency f (Gupta 2019)"
-    if not 0 < fraction <= 1: raise MLICError(f"fraction is {fraction}; it must be above 0 and at most 1")
+    if not 0 < fraction <= 1:
+        raise MLICError(f"fraction is {fraction}; it must be above 0 and at most 1")
     Y = np.asarray(Y) > 0
     label = np.sqrt(np.maximum(fraction/np.maximum(Y.mean(0), 1e-12), 1))
     return np.where(Y, label, 1).max(1)

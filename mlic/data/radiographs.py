@@ -27,7 +27,8 @@ _A, _P, _E, _C = (XRAY_VOCAB.index(l) for l in ('Atelectasis', 'Pneumonia', 'Eff
 
 def _twin_rates(dependence):
     "Probability that a dense patch is a consolidation: beside an effusion or an atelectasis, and alone"
-    if dependence is None: return .97, .65
+    if dependence is None:
+        return .97, .65
     return .78 + .22*dependence, .78*(1 - dependence)
 
 # %% ../../nbs/data/radiographs.ipynb #a4849aa4
@@ -76,7 +77,8 @@ def _thorax(u, v, size, rng):
     ribs = 22*wave(v*(3 + 2*r[8]) + u*u*(.6 + .8*r[9]) + r[10])
     mark = 60*disk(u, v, -.95 + 1.9*r[11], -.9, .05, .05) # a clip or a lead, at the same place for this patient
     body = (body + texture + ribs + mark).astype(np.float32)
-    for side in (1, -1): body -= 75*disk(u, v, side*lung['cu'], lung['cv'], lung['ru'], lung['rv'])
+    for side in (1, -1):
+        body -= 75*disk(u, v, side*lung['cu'], lung['cv'], lung['ru'], lung['rv'])
     body += 62*disk(u, v, heart['cu'], heart['cv'], heart['ru'], heart['rv'])
     return body, lung, heart
 
@@ -203,7 +205,8 @@ def generate_xray(
     images_per_patient:int=None, # images of each patient; None: as many as in ChestX-ray14
 )->Generated:
     "Grey radiographs with ChestX-ray14's 14 findings, in memory; patients differ in appearance"
-    if not object_size > 0: raise MLICError(f"object_size is {object_size}; it must be above 0")
+    if not object_size > 0:
+        raise MLICError(f"object_size is {object_size}; it must be above 0")
     numbers = each_image(n, size)
     true, noted, patient, visit = xray_labels(n, seed, lift, noise, dependence, images_per_patient)
     u, v = grid(size)

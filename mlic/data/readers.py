@@ -18,7 +18,8 @@ from .tables import read_csv, read_text, split_labels
 # %% ../../nbs/data/readers.ipynb #d7949a41
 def _columns(df, names, file):
     for c in names:
-        if c not in df: raise MLICError(f"{file}: no column {c!r}; the columns are: {', '.join(df.columns)}")
+        if c not in df:
+            raise MLICError(f"{file}: no column {c!r}; the columns are: {', '.join(df.columns)}")
 
 def _people(df, sex, view, age):
     "Columns sex (M, F), view and age (years) from those of the columns named that `df` has; what cannot be is missing"
@@ -53,7 +54,8 @@ def chest_xray14(
     items = pd.DataFrame(dict(fname=fnames, labels=labels, group=df['Patient ID'], **people))
     lists = dict(train=root/'train_val_list.txt', test=root/'test_list.txt')
     listed = {split: set(read_text(f).split()) for split,f in lists.items() if f.is_file()}
-    if listed: items['split'] = [next((s for s,names in listed.items() if f in names), None) for f in df['Image Index']]
+    if listed:
+        items['split'] = [next((s for s,names in listed.items() if f in names), None) for f in df['Image Index']]
     return make_source('chest_xray14', root, items, XRAY_VOCAB, on_error, csv, must_occur=False)
 
 # %% ../../nbs/data/readers.ipynb #47ff0913
@@ -121,7 +123,8 @@ def chexpert(
     people = _people(df, ['Sex'], ['AP/PA'], ['Age'])
     items = pd.DataFrame(dict(fname=parts.str[1:].str.join('/'), labels=where(present), group=parts.str[-3],
                               split=df['split'], **people))
-    if 'unknown' in (uncertain, blank): items['unknown'] = where(unknown)
+    if 'unknown' in (uncertain, blank):
+        items['unknown'] = where(unknown)
     return make_source('chexpert', root, items, _CHEXPERT, on_error, root, must_occur=False)
 
 # %% ../../nbs/data/readers.ipynb #4f8a09e2
@@ -131,10 +134,12 @@ VOC_VOCAB = ['aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'ca
 def _voc_names(home, split):
     "Names of the images of a published split; none for a test set whose labels are not published"
     file = home/'ImageSets'/'Main'/f'{split}.txt'
-    if split == 'test' and not file.is_file(): return []
+    if split == 'test' and not file.is_file():
+        return []
     names = read_text(file).split()
     odd = [n for n in names if not n.replace('_', '').isalnum()]
-    if odd: raise MLICError(f"{file}: {odd[0]!r} is not the name of an image; get the file again")
+    if odd:
+        raise MLICError(f"{file}: {odd[0]!r} is not the name of an image; get the file again")
     return names if split != 'test' or any(os.path.isfile(home/'Annotations'/f'{n}.xml') for n in names) else []
 
 def voc(
@@ -155,7 +160,8 @@ def voc(
             sure = {l for l,hard in found if not hard or difficult == 'present'}
             rows.append((f'JPEGImages/{name}.jpg', sorted(sure), split, sorted({l for l,_ in found} - sure)))
     items = pd.DataFrame(rows, columns=['fname', 'labels', 'split', 'unknown'])
-    if difficult != 'unknown': del items['unknown']
+    if difficult != 'unknown':
+        del items['unknown']
     return make_source(f'voc{year}', home, items, VOC_VOCAB, on_error, home, must_occur=False)
 
 # %% ../../nbs/data/readers.ipynb #c118eb0b
@@ -169,7 +175,8 @@ def coco(
     for part,split in (('train', 'train'), ('val', 'valid')):
         file = root/'annotations'/f'instances_{part}{year}.json'
         names, found = coco_rows(file)
-        if vocab not in (None, names): raise MLICError(f"{file}: its categories are not those of the training set")
+        if vocab not in (None, names):
+            raise MLICError(f"{file}: its categories are not those of the training set")
         vocab, folder = names, f'{part}{year}'
         if not (root/folder).is_dir() and (root/'images'/folder).is_dir():
             folder = f'images/{folder}'
@@ -186,7 +193,8 @@ def _nus_labels(files, n, names_of):
         if len(marks) != n or not set(marks) <= {'0', '1'}:
             raise MLICError(f"{f}: must be {n} lines of 0 or 1, one per image of {names_of}; it has {len(marks)}")
         for i,m in enumerate(marks):
-            if m == '1': labels[i].append(concept)
+            if m == '1':
+                labels[i].append(concept)
     return labels
 
 def nus_wide(
@@ -257,7 +265,8 @@ def _published(name, reader, **fixed):
     read.__signature__ = inspect.Signature([recipe, *own])
     DATASETS[name] = read
 
-for _reader in (chest_xray14, planet, chexpert, nus_wide, wider_attribute): _published(_reader.__name__, _reader)
+for _reader in (chest_xray14, planet, chexpert, nus_wide, wider_attribute):
+    _published(_reader.__name__, _reader)
 for _year in (2014, 2017):
     _published(f'coco{_year}', coco, year=_year)
 for _year in (2007, 2012):

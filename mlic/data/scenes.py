@@ -43,13 +43,15 @@ def planet_labels(
         rng = stream(seed, 4, i)
         w = _weather[int(np.searchsorted(np.cumsum(_weather_p)[:3], rng.random(), side='right'))]
         Y[i,PLANET_VOCAB.index(w)] = 1
-        if w != 'cloudy': Y[i,_land_at] = copula(rng.standard_normal(len(_land)))
+        if w != 'cloudy':
+            Y[i,_land_at] = copula(rng.standard_normal(len(_land)))
     return Y
 
 # %% ../../nbs/data/scenes.ipynb #43b2e6bd
 def _annotate(true, seed, p, noise):
     "What an annotator notes, and the probability of each mark given the truth, both (n,17)"
-    if not noise: return true, true.astype(np.float32)
+    if not noise:
+        return true, true.astype(np.float32)
     miss, false = annotation_rates(p, noise)
     noted, scores = true.copy(), true.astype(np.float32)
     for i in np.flatnonzero(true[:,PLANET_VOCAB.index('cloudy')] == 0):
@@ -112,7 +114,8 @@ def _land_mask(name, u, v, size, rng, object_size=1.):
 # %% ../../nbs/data/scenes.ipynb #35420137
 def _tile(on, u, v, size, rng, object_size):
     "One tile with the labels `on`, (S,S,3), and the ellipses around its objects"
-    if 'cloudy' in on: return _colour['cloud'] - (50*coarse(rng, size, 4)*coarse(rng, size, 16))[...,None], []
+    if 'cloudy' in on:
+        return _colour['cloud'] - (50*coarse(rng, size, 4)*coarse(rng, size, 16))[...,None], []
     tone, ellipses = .8 + .4*rng.random(), []
     ground = _colour['primary' if 'primary' in on else 'open']*np.float32(tone)
     im = ground + (18*coarse(rng, size, size//2) + 10*coarse(rng, size, 8) - 14)[...,None]
@@ -121,7 +124,8 @@ def _tile(on, u, v, size, rng, object_size):
             mask, e = _land_mask(l, u, v, size, rng, object_size)
             im = im + np.float32(.9)*np.asarray(mask, np.float32)[...,None]*(_colour[l] - im)
             ellipses.append((l, e))
-    if 'haze' in on: im = im + np.float32(.45 + .2*rng.random())*(_colour['haze'] - im)
+    if 'haze' in on:
+        im = im + np.float32(.45 + .2*rng.random())*(_colour['haze'] - im)
     if 'partly_cloudy' in on:
         for _ in range(2 + int(rng.integers(4))):
             r = rng.random(4)
@@ -140,7 +144,8 @@ def generate_planet(
     object_size:float=1., # factor on the size of habitation and artisinal mines and on the width of roads
 )->Generated:
     "RGB tiles with Planet's 17 labels, in memory"
-    if not object_size > 0: raise MLICError(f"object_size is {object_size}; it must be above 0")
+    if not object_size > 0:
+        raise MLICError(f"object_size is {object_size}; it must be above 0")
     numbers = each_image(n, size)
     true, (u, v) = planet_labels(n, seed, lift, dependence), grid(size)
     images, boxes = np.zeros((n,size,size,3), np.uint8), []
@@ -181,11 +186,14 @@ def generate_digits(
         for _ in range(1 + int(rng.integers(5))):
             g = int(rng.choice(pools[which]))
             s = 8*(1 + int(rng.integers(max(1, size//21))))
-            if digit_size is not None: s = digit_size
+            if digit_size is not None:
+                s = digit_size
             for _ in range(8): # a free place, if eight attempts find one
                 y, x = rng.integers(0, size-s+1, 2)
-                if not taken[y:y+s,x:x+s].any(): break
-            else: continue
+                if not taken[y:y+s,x:x+s].any():
+                    break
+            else:
+                continue
             taken[y:y+s,x:x+s] = True
             im[y:y+s,x:x+s] += np.kron(glyphs.images[g], np.ones((s//8,s//8)))*np.float32(9 + 3*rng.random())
             k = int(glyphs.target[g])

@@ -20,8 +20,10 @@ from ..store import sha256
 # %% ../../nbs/data/sources.ipynb #2fb8d1d8
 def _stamp(path):
     "(bytes, times of the last change of content and of any kind) of a file; -1 where it is not there"
-    try: s = os.stat(path)
-    except (OSError, ValueError): return -1, -1, -1
+    try:
+        s = os.stat(path)
+    except (OSError, ValueError):
+        return -1, -1, -1
     return s.st_size, s.st_mtime_ns, s.st_ctime_ns
 
 @lru_cache(maxsize=2**17)
@@ -97,10 +99,12 @@ class Source:
 
 def _truth_of(src, rows):
     "The truth of the images of `rows`: arrays with a row per image, and the boxes of objects in them"
-    if src.truth is None: return None
+    if src.truth is None:
+        return None
     N, K = len(src), len(src.vocab)
     def part(name, v):
-        if not isinstance(v, np.ndarray) or not v.ndim: return v
+        if not isinstance(v, np.ndarray) or not v.ndim:
+            return v
         if name == 'boxes':
             at = pd.Series(v[:,0]).astype(int)
             at = at.groupby(at).indices # image -> its boxes
@@ -127,20 +131,25 @@ def make_source(
     "The source of those rows that have no problem"
     check_choice('on_error', on_error, ('raise', 'skip'))
     root, where = Path(root), name if where is None else where
-    if not root.is_dir(): raise MLICError(f"{where}: there is no folder {root}")
-    if not len(items): raise MLICError(f"{where}: no rows; a data set needs at least one image")
+    if not root.is_dir():
+        raise MLICError(f"{where}: there is no folder {root}")
+    if not len(items):
+        raise MLICError(f"{where}: no rows; a data set needs at least one image")
     why = row_problems(items, root, vocab)
-    if on_error == 'raise': check_rows(items, why, root, where)
+    if on_error == 'raise':
+        check_rows(items, why, root, where)
     bad = np.flatnonzero(why != '')
     dropped = pd.DataFrame(dict(row=bad, fname=items.fname.iloc[bad].to_numpy(), why=why[bad]))
     if len(bad):
         first = f"row {bad[0]}: {why[bad[0]]}"
-        if len(bad) == len(items): raise MLICError(f"{where}: no row is left; the first problem: {first}")
+        if len(bad) == len(items):
+            raise MLICError(f"{where}: no row is left; the first problem: {first}")
         warnings.warn(f"{where}: {len(bad)} of {len(items)} rows dropped, the first is {first}; all are in `.dropped`")
     items = items.drop(index=items.index[bad]).reset_index(drop=True)
     seen = {l for ls in items.labels for l in ls}
     vocab = sorted(seen) if vocab is None else list(vocab)
-    if not vocab: raise MLICError(f"{where}: no row has a label; is the label column right?")
+    if not vocab:
+        raise MLICError(f"{where}: no row has a label; is the label column right?")
     never = [l for l in vocab if l not in seen]
     if never and must_occur:
         if on_error == 'raise':
@@ -166,12 +175,14 @@ def from_frame(
     name='table', # what messages and results call it
 )->Source:
     "A source from a table in any of the usual forms; a row that is wrong is an `MLICError` that names it"
-    if not len(df): raise MLICError(f"{name}: no rows; a data set needs at least one image")
+    if not len(df):
+        raise MLICError(f"{name}: no rows; a data set needs at least one image")
     form = guess_form(df, name, fname_col, label_col, sep, form, marks, group_col, split_col)
     items = table_items(df, form, name)
     items['fname'] = complete_names(items.fname, root)
     given = vocab is not None
-    if form.form == 'columns' and not given: vocab = [str(c).strip() for c in form.label_col]
+    if form.form == 'columns' and not given:
+        vocab = [str(c).strip() for c in form.label_col]
     src = make_source(name, root, items, vocab, on_error, must_occur=not given)
     for doubt in label_doubts(src.items.labels, form.sep):
         warnings.warn(f"{name}: {doubt}")
@@ -197,9 +208,11 @@ def folders(
 )->Source:
     "A source from a folder per label: files of one name in several folders are one image with several labels"
     root, found = Path(root), {}
-    if not root.is_dir(): raise MLICError(f"{root}: there is no such folder")
+    if not root.is_dir():
+        raise MLICError(f"{root}: there is no such folder")
     for f in sorted(root.glob('*/*')):
-        if not any(p.startswith('.') for p in f.relative_to(root).parts): found.setdefault(f.name, []).append(f)
+        if not any(p.startswith('.') for p in f.relative_to(root).parts):
+            found.setdefault(f.name, []).append(f)
     for name,files in found.items():
         if len(files) > 1 and len({(f.is_file(), f.is_file() and sha256(f)) for f in files}) > 1:
             raise MLICError(f"{files[0].parent.name}/{name} and {files[1].parent.name}/{name} have one name but are "
@@ -214,10 +227,13 @@ def union(
     name='union', # of the new source
 )->Source: # the images of all, over the labels of all
     "Several sources as one; a label that a source does not annotate is unknown for its images"
-    if len(sources) < 2: raise MLICError(f"union takes at least two sources, got {len(sources)}")
+    if len(sources) < 2:
+        raise MLICError(f"union takes at least two sources, got {len(sources)}")
     names = [s.name if s.name not in [t.name for t in sources[:n]] else f'{s.name}_{n}' for n,s in enumerate(sources)]
-    try: root = Path(os.path.commonpath([os.path.abspath(s.root) for s in sources]))
-    except ValueError as e: raise MLICError(f"the sources lie on several drives ({e}); bring them onto one") from e
+    try:
+        root = Path(os.path.commonpath([os.path.abspath(s.root) for s in sources]))
+    except ValueError as e:
+        raise MLICError(f"the sources lie on several drives ({e}); bring them onto one") from e
     vocab = list(dict.fromkeys(l for s in sources for l in s.vocab))
     grouped, parts = any('group' in s.items for s in sources), []
     for name_,s in zip(names, sources):
@@ -234,5 +250,6 @@ def union(
     twice = items.fname.duplicated()
     if twice.any():
         raise MLICError(f"{items.fname[twice].iloc[0]} is an image of two of the sources; take it out of one")
-    if not items.unknown.map(len).any(): del items['unknown']
+    if not items.unknown.map(len).any():
+        del items['unknown']
     return Source(name, root, items, vocab, form='the union of ' + ', '.join(names))

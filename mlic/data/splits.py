@@ -35,14 +35,17 @@ def row_numbers(
     "Row numbers from row numbers or a mask; anything else, and rows that are not there, are refused"
     rows = np.asarray(rows)
     if rows.dtype == bool:
-        if rows.shape != (N,): raise MLICError(f"{name} is a mask of shape {rows.shape}, but there are {N} images")
+        if rows.shape != (N,):
+            raise MLICError(f"{name} is a mask of shape {rows.shape}, but there are {N} images")
         return np.flatnonzero(rows)
-    if not rows.size: return np.array([], int)
+    if not rows.size:
+        return np.array([], int)
     if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
         raise MLICError(f"{name} must hold row numbers or be a mask of {N} booleans, "
                         f"got {rows.dtype} of shape {rows.shape}")
     odd = rows[(rows < 0) | (rows >= N)]
-    if len(odd): raise MLICError(f"{name} has row {odd[0]}, but rows go from 0 to {N-1}")
+    if len(odd):
+        raise MLICError(f"{name} has row {odd[0]}, but rows go from 0 to {N-1}")
     return rows
 
 # %% ../../nbs/data/splits.ipynb #0779f9a2
@@ -51,7 +54,8 @@ def _has_groups(src): return isinstance(items := getattr(src, 'items', None), pd
 def _groups(src, column='group'):
     "Number of each image's group, (N,) int from 0; images without a group are refused"
     items = getattr(src, 'items', None)
-    if not isinstance(items, pd.DataFrame): raise MLICError("a label matrix has no groups; give a source")
+    if not isinstance(items, pd.DataFrame):
+        raise MLICError("a label matrix has no groups; give a source")
     if column not in items:
         raise MLICError(f"this source has no `{column}` column: name one (group_col=...), "
                         "or use a random or stratified split")
@@ -63,8 +67,10 @@ def _groups(src, column='group'):
 
 def _check_sizes(sizes):
     "Three fractions that add up to 1, as an array"
-    try: res = np.asarray(sizes, float)
-    except (TypeError, ValueError): res = np.array(np.nan)
+    try:
+        res = np.asarray(sizes, float)
+    except (TypeError, ValueError):
+        res = np.array(np.nan)
     if res.shape != (3,) or not (res >= 0).all() or abs(res.sum()-1) > 1e-6:
         raise MLICError(f"sizes must be three fractions (training, validation, test) that add up to 1, got {sizes}")
     return res
@@ -82,10 +88,12 @@ def _random_parts(units, sizes, rng):
 def _fill_empty(part, counts, sizes):
     "Give each wanted but empty part the smallest unit of a part that has several, the one that is most too large"
     for p in np.flatnonzero(sizes > 0):
-        if (part == p).any(): continue
+        if (part == p).any():
+            continue
         extra = np.bincount(part, counts, len(sizes)) - sizes*counts.sum()
         extra[np.bincount(part, minlength=len(sizes)) < 2] = -np.inf
-        if np.isneginf(extra).all(): break # fewer units than parts
+        if np.isneginf(extra).all():
+            break # fewer units than parts
         mine = np.flatnonzero(part == extra.argmax())
         part[mine[counts[mine].argmin()]] = p
     return part
@@ -127,8 +135,10 @@ def _stratified_parts(Y, units, sizes, rng):
     while (left > 0).any():
         l = np.where(left > 0, left, np.inf).argmin()
         mine = shuffled[(C[shuffled,l] > 0) & (part[shuffled] < 0)]
-        for u in mine[np.argsort(-C[mine,l], kind='stable')]: give(u, _neediest(want[l], room, sizes))
-    for u in shuffled[part[shuffled] < 0]: give(u, _neediest(room, room, sizes))
+        for u in mine[np.argsort(-C[mine,l], kind='stable')]:
+            give(u, _neediest(want[l], room, sizes))
+    for u in shuffled[part[shuffled] < 0]:
+        give(u, _neediest(room, room, sizes))
     return _fill_empty(part, n, sizes)[units]
 
 def _neediest(first, then, sizes):
@@ -165,7 +175,8 @@ def published_split(
 def _held_out(test, N):
     "Row numbers of a test set, sorted"
     rows, times = np.unique(row_numbers(test, N, 'test'), return_counts=True)
-    if len(rows) and times.max() > 1: raise MLICError(f"test has row {rows[times.argmax()]} more than once")
+    if len(rows) and times.max() > 1:
+        raise MLICError(f"test has row {rows[times.argmax()]} more than once")
     return rows
 
 def _check_whole(src, test, column='group'):
@@ -201,14 +212,18 @@ def kfold(
     test = _held_out(test, len(Y))
     rest, rng = np.setdiff1d(np.arange(len(Y)), test), np.random.default_rng(seed)
     grouped = by == 'group' or by == 'stratified' and _has_groups(src)
-    if grouped: _check_whole(src, test)
+    if grouped:
+        _check_whole(src, test)
     units = np.unique(_groups(src)[rest], return_inverse=True)[1] if grouped else np.arange(len(rest))
     n = units.max(initial=-1) + 1
     if k < 2 or n < k:
         raise MLICError(f"k={k} folds need k >= 2 and at least k {'groups' if grouped else 'images'}, there are {n}")
-    if by == 'stratified': part = _stratified_parts(Y[rest], units, np.full(k, 1/k), rng)
-    elif by == 'group': part = _balanced_parts(units, k, rng)
-    else: part = _random_parts(units, np.full(k, 1/k), rng)
+    if by == 'stratified':
+        part = _stratified_parts(Y[rest], units, np.full(k, 1/k), rng)
+    elif by == 'group':
+        part = _balanced_parts(units, k, rng)
+    else:
+        part = _random_parts(units, np.full(k, 1/k), rng)
     return [Split(rest[part != f], rest[part == f], test) for f in range(k)]
 
 # %% ../../nbs/data/splits.ipynb #398d3ed3
@@ -251,7 +266,8 @@ def join_groups(
     "The same source, in whose column `group` the given pairs, and all that is connected by them, are one group"
     N = len(src.items)
     pairs = np.asarray(pairs, int).reshape(-1, 2)
-    if pairs.size and (pairs.min() < 0 or pairs.max() >= N): raise MLICError(f"pairs must hold rows from 0 to {N-1}")
+    if pairs.size and (pairs.min() < 0 or pairs.max() >= N):
+        raise MLICError(f"pairs must hold rows from 0 to {N-1}")
     units = _groups(src) if _has_groups(src) else np.arange(N)
     a, b = units[pairs.T]
     n = units.max(initial=-1) + 1

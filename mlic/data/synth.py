@@ -79,22 +79,29 @@ def _write(folder, facts, made, layout):
 
 def _truth(folder, facts):
     "What is known about the set of `facts` that `folder` holds; None where there is no folder, or nothing in it"
-    if not folder.is_dir() or not any(folder.iterdir()): return None
-    try: found = read_json(folder/'set.json')
-    except FileNotFoundError: raise Damaged(f"{folder}: holds files, but no generated set") from None
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return None
+    try:
+        found = read_json(folder/'set.json')
+    except FileNotFoundError:
+        raise Damaged(f"{folder}: holds files, but no generated set") from None
     if found['facts'] != facts:
         other = [f'{k}={v}' for k,v in found['facts'].items() if facts.get(k) != v and k != 'generator']
         raise MLICError(f"{folder} holds another generated set ({', '.join(other) or 'of another version of mlic'}); "
                         "choose another root, or remove the folder")
     check_seal(folder)
-    with np.load(io.BytesIO((folder/'truth.npz').read_bytes()), allow_pickle=False) as z: return {**found['truth'], **z}
+    with np.load(io.BytesIO((folder/'truth.npz').read_bytes()), allow_pickle=False) as z:
+        return {**found['truth'], **z}
 
 # %% ../../nbs/data/synth.ipynb #c092d3ce
 def _number(name, v, kind):
     "`v` as an int or a float; what is not one is refused"
-    try: res = kind(v)
-    except (TypeError, ValueError, OverflowError): res = None
-    if res is None or res != v: raise MLICError(f"{name} is {v!r}; give a {'whole ' if kind is int else ''}number")
+    try:
+        res = kind(v)
+    except (TypeError, ValueError, OverflowError):
+        res = None
+    if res is None or res != v:
+        raise MLICError(f"{name} is {v!r}; give a {'whole ' if kind is int else ''}number")
     return res
 
 def _generated(name, root, **args):
@@ -106,18 +113,24 @@ def _generated(name, root, **args):
     if root is not None:
         folder = Path(root)
         truth = _truth(folder, facts)
-        if truth is None: _write(folder, facts, generate(**args), layout)
+        if truth is None:
+            _write(folder, facts, generate(**args), layout)
     else:
         key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:10]
         folder = settings.cache/'_'.join([name, *(str(args[k]) for k in ('n','size','seed')), key])
         truth = None
-        with suppress(Damaged): truth = _truth(folder, facts) # a finished set can be read where nothing can be written
+        with suppress(Damaged):
+            truth = _truth(folder, facts) # a finished set can be read where nothing can be written
         if truth is None:
             with locked(settings.cache/'locks'/f'{folder.name}.lock'):
-                try: truth = _truth(folder, facts)
-                except Damaged as e: quarantine(folder, e)
-                if truth is None: _write(folder, facts, generate(**args), layout)
-    if truth is None: truth = _truth(folder, facts)
+                try:
+                    truth = _truth(folder, facts)
+                except Damaged as e:
+                    quarantine(folder, e)
+                if truth is None:
+                    _write(folder, facts, generate(**args), layout)
+    if truth is None:
+        truth = _truth(folder, facts)
     return replace(read(folder), name=name, truth=truth)
 
 # %% ../../nbs/data/synth.ipynb #ee7ce02a

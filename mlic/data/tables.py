@@ -19,9 +19,12 @@ def read_text(
     file, # path
 )->str:
     "A text file in UTF-8, or an `MLICError` that names it"
-    try: return Path(file).read_text(encoding='utf-8-sig')
-    except FileNotFoundError: raise MLICError(f"{file}: there is no such file") from None
-    except (OSError, ValueError) as e: raise MLICError(f"{file}: not a text file in UTF-8 ({e})") from None
+    try:
+        return Path(file).read_text(encoding='utf-8-sig')
+    except FileNotFoundError:
+        raise MLICError(f"{file}: there is no such file") from None
+    except (OSError, ValueError) as e:
+        raise MLICError(f"{file}: not a text file in UTF-8 ({e})") from None
 
 def _delimiter(line):
     "What separates the columns: the commonest of comma, semicolon and tab in the first line"
@@ -36,7 +39,8 @@ def _rows(file, text):
             if any('\n' in v or '\r' in v for v in row):
                 raise MLICError(f'{file}: line {start}: a field runs over several lines; '
                                 'is a quote (") not closed? Remove it, or double it')
-            if row: yield start, row
+            if row:
+                yield start, row
             start = reader.line_num + 1
     except csv.Error as e:
         raise MLICError(f'{file}: line {reader.line_num}: not CSV ({e}); '
@@ -49,11 +53,13 @@ def read_csv(
     text = read_text(file)
     if not text.strip():
         raise MLICError(f"{file}: the file is empty; it needs a line of column names and a row per image")
-    if '\0' in text: raise MLICError(f"{file}: line {text[:text.index(chr(0))].count(chr(10)) + 1}: holds a zero byte")
+    if '\0' in text:
+        raise MLICError(f"{file}: line {text[:text.index(chr(0))].count(chr(10)) + 1}: holds a zero byte")
     (_, names), *rows = _rows(file, text)
     names = [n.strip() for n in names]
     twice = [n for n,c in Counter(names).items() if c > 1 and n]
-    if twice: raise MLICError(f"{file}: two columns are called {twice[0]!r}; rename one of them")
+    if twice:
+        raise MLICError(f"{file}: two columns are called {twice[0]!r}; rename one of them")
     K = len(names)
     for line,row in rows:
         if len(row) < K:
@@ -70,8 +76,10 @@ def split_labels(
     sep:str, # what is between two labels; '': the cell is one label
 )->list: # of str
     "The labels in a cell of a table"
-    if isinstance(cell, (list, tuple, set, frozenset, np.ndarray)): return list(cell)
-    if cell is None or cell is pd.NA or cell != cell: return []
+    if isinstance(cell, (list, tuple, set, frozenset, np.ndarray)):
+        return list(cell)
+    if cell is None or cell is pd.NA or cell != cell:
+        return []
     text = str(cell).strip()
     return [l.strip() for l in (text.split(sep) if sep else [text]) if l.strip()]
 
@@ -86,8 +94,10 @@ def _guess_separator(cells, where):
     if len(found) > 1:
         warnings.warn(f"{where}: the labels hold {found[0]!r} in {count[found[0]]} rows and {found[1]!r} in "
                       f"{count[found[1]]}; {found[0]!r} is taken as the separator, overrule it with sep=")
-    if found: return found[0]
-    if not count[' ']: return ''
+    if found:
+        return found[0]
+    if not count[' ']:
+        return ''
     many = Counter(t for t in texts if ' ' in t)
     words = {w for t in texts for w in t.split()}
     phrases = max(many.values()) > 1 and len(words) > len(set(texts)) # 'blue sky' again and again, never 'blue' alone
@@ -143,7 +153,8 @@ class TableForm:
     def __str__(self):
         if self.form == 'columns':
             means = {}
-            for mark,v in self.marks.items(): means.setdefault(v, []).append(repr(mark) if mark else 'blank')
+            for mark,v in self.marks.items():
+                means.setdefault(v, []).append(repr(mark) if mark else 'blank')
             text = f"{len(self.label_col)} columns of marks: "
             text += ', '.join(f"{'/'.join(m)} {v}" for v,m in means.items())
         elif self.form == 'rows':
@@ -180,7 +191,8 @@ def _no_column(where, arg, c, df):
 def _guess_fname_col(df, where):
     def files(c): return df[c].map(lambda v: isinstance(v, str) and v.lower().endswith(IMAGE_SUFFIXES)).mean() > .5
     named = _first(_FNAMES, df)
-    if named is not None and (not len(df) or files(named)): return named
+    if named is not None and (not len(df) or files(named)):
+        return named
     return next((c for c in df.columns if len(df) and files(c)), named)
 
 def _is_rows(df, fname_col, label_col, sep):
@@ -188,7 +200,8 @@ def _is_rows(df, fname_col, label_col, sep):
     names = df[fname_col].map(str)
     pairs = names + '\0' + df[label_col].map(str)
     again = names[names.duplicated() & ~pairs.duplicated()].nunique() # the same label again is a mistake too
-    if not again: return False
+    if not again:
+        return False
     one = all(len(split_labels(c, sep)) <= 1 for c in df[label_col])
     return one and again >= .05*names.nunique()
 
@@ -205,37 +218,52 @@ def guess_form(
     split_col=None, # column of train, valid, test; never guessed
 )->TableForm:
     "The form of a table: what is given, and a guess of the rest"
-    if form is not None: check_choice('form', form, FORMS)
-    if sep is not None and not isinstance(sep, str): raise MLICError(f"{where}: sep is {sep!r}; give text, as ','")
+    if form is not None:
+        check_choice('form', form, FORMS)
+    if sep is not None and not isinstance(sep, str):
+        raise MLICError(f"{where}: sep is {sep!r}; give text, as ','")
     several = isinstance(label_col, (list, tuple))
     one = None if several else label_col
     for arg,c in dict(fname_col=fname_col, label_col=one, group_col=group_col, split_col=split_col).items():
-        if c is not None and c not in df: raise _no_column(where, arg, c, df)
+        if c is not None and c not in df:
+            raise _no_column(where, arg, c, df)
     odd = [c for c in df.columns if str(c).lower().endswith(IMAGE_SUFFIXES)]
-    if odd: raise MLICError(f"{where}: the first line must name the columns, but it holds the image {odd[0]!r}")
-    if fname_col is None: fname_col = _guess_fname_col(df, where)
-    if fname_col is None: raise _no_column(where, 'fname_col', 'fname', df)
+    if odd:
+        raise MLICError(f"{where}: the first line must name the columns, but it holds the image {odd[0]!r}")
+    if fname_col is None:
+        fname_col = _guess_fname_col(df, where)
+    if fname_col is None:
+        raise _no_column(where, 'fname_col', 'fname', df)
     taken = (fname_col, group_col, split_col)
     rest = [c for c in df if c not in taken]
     if several:
         for c in label_col:
-            if c not in df: raise _no_column(where, 'label_col', c, df)
+            if c not in df:
+                raise _no_column(where, 'label_col', c, df)
         cols = list(label_col)
-    elif form in ('cells', 'rows'): cols = []
-    else: cols = [c for c in ([label_col] if label_col is not None else rest) if _is_marks(df[c])]
+    elif form in ('cells', 'rows'):
+        cols = []
+    else:
+        cols = [c for c in ([label_col] if label_col is not None else rest) if _is_marks(df[c])]
     if label_col is None and form != 'columns':
         label_col = _first(_LABELS, df, (*taken, *cols))
         cols = [c for c in cols if _plain(c) not in _OTHERS and not _plain(c).startswith('unnamed:')]
-        if label_col is not None: cols = []
+        if label_col is not None:
+            cols = []
         if label_col is None and not cols:
-            if len(rest) != 1: raise _no_column(where, 'label_col', 'labels', df)
+            if len(rest) != 1:
+                raise _no_column(where, 'label_col', 'labels', df)
             label_col = rest[0]
     if form in (None, 'columns') and cols or form == 'columns':
-        if not cols: raise MLICError(f"{where}: no column of 0 and 1; name such columns: label_col=['sea', 'boat']")
+        if not cols:
+            raise MLICError(f"{where}: no column of 0 and 1; name such columns: label_col=['sea', 'boat']")
         return TableForm('columns', fname_col, cols, '', _guess_marks(df, cols, marks, where), group_col, split_col)
-    if several: raise MLICError(f"{where}: form is {form!r}, but label_col is a list, which is for form='columns'")
-    if sep is None: sep = '' if form == 'rows' else _guess_separator(df[label_col], where)
-    if form is None: form = 'rows' if _is_rows(df, fname_col, label_col, sep) else 'cells'
+    if several:
+        raise MLICError(f"{where}: form is {form!r}, but label_col is a list, which is for form='columns'")
+    if sep is None:
+        sep = '' if form == 'rows' else _guess_separator(df[label_col], where)
+    if form is None:
+        form = 'rows' if _is_rows(df, fname_col, label_col, sep) else 'cells'
     return TableForm(form, fname_col, label_col, sep, {}, group_col, split_col)
 
 # %% ../../nbs/data/tables.ipynb #74399400
@@ -257,7 +285,8 @@ def _marked(df, form, where):
 def _joined(items, where):
     "One row per image, of a table with a row per image and label"
     odd = ~items.fname.map(lambda f: isinstance(f, str) and bool(f))
-    if odd.any(): raise MLICError(f"{where}: row {odd.argmax()}: it names no file")
+    if odd.any():
+        raise MLICError(f"{where}: row {odd.argmax()}: it names no file")
     first = items.groupby('fname', sort=False, dropna=False)
     for c in set(items) & {'group', 'split'}:
         differs = first[c].nunique(dropna=False) > 1
@@ -276,10 +305,13 @@ def table_items(
     items = pd.DataFrame({'fname': df[form.fname_col].to_numpy(dtype=object)})
     if form.form == 'columns':
         items['labels'], unknown = _marked(df, form, where)
-        if any(unknown): items['unknown'] = unknown
-    else: items['labels'] = [split_labels(c, form.sep) for c in df[form.label_col]]
+        if any(unknown):
+            items['unknown'] = unknown
+    else:
+        items['labels'] = [split_labels(c, form.sep) for c in df[form.label_col]]
     for name,c in (('group', form.group_col), ('split', form.split_col)):
-        if c is None: continue
+        if c is None:
+            continue
         odd = ~df[c].map(pd.api.types.is_hashable)
         if odd.any():
             raise MLICError(f"{where}: row {odd.argmax()}: the {name} is {df[c][odd].iloc[0]!r}; give text or a number")

@@ -24,7 +24,8 @@ def _logits(x, targs=None):
         i,j = np.argwhere(np.isinf(x))[0]
         raise MLICError(f"logits[{i},{j}] is {x[i,j]}; a calibrator needs finite logits "
                         "(clip them; a probability of 0 has none)")
-    if targs is None: return x.astype(np.float64)
+    if targs is None:
+        return x.astype(np.float64)
     if len(x) > 1 and x.min() >= 0 and x.max() <= 1 and x.min() < x.max():
         warnings.warn("all logits lie in [0,1]: are these probabilities? Give the logits, log(p/(1-p))", stacklevel=4)
     return x.astype(np.float64), y
@@ -38,7 +39,8 @@ class Temperature(BaseEstimator):
     ):
         logits, targs = _logits(logits, targs)
         s, y = logits[targs >= 0], targs[targs >= 0]
-        if not len(s): raise MLICError("no known target to fit a temperature on")
+        if not len(s):
+            raise MLICError("no known target to fit a temperature on")
         scale = np.abs(s).max() or 1. # so that the bounds are of logits near 1
         s = s/scale
         loss = lambda a: (np.logaddexp(0, np.exp(a)*s) - y*np.exp(a)*s).mean()
@@ -77,7 +79,8 @@ class _PerLabel(BaseEstimator):
         one = lambda m, s: np.full(len(s), m) if isinstance(m, float) else self._apply(m, s)
         return np.stack([one(m, s) for m,s in zip(self.models_, logits.T)], 1)
     def _one(self, s, y):
-        if len(np.unique(y)) < 2: return float(y[0]) if len(y) else float('nan')
+        if len(np.unique(y)) < 2:
+            return float(y[0]) if len(y) else float('nan')
         return self._fit1(s, y)
 
 class Platt(_PerLabel):
@@ -111,7 +114,8 @@ def expected_f1_thresholds(
         raise MLICError("probs must lie in [0,1]; give calibrated probabilities, such as sigmoid(logits)")
     thresholds, values = np.full(probs.shape[1], np.inf), np.full(probs.shape[1], np.nan)
     for k,p in enumerate(progress(-np.sort(-probs, 0).T, after=2)):
-        if not p.sum() > 0: continue
+        if not p.sum() > 0:
+            continue
         ends = np.flatnonzero(np.r_[p[1:] != p[:-1], True])
         v = 2*np.cumsum(p)[ends]/(ends + 1 + p.sum())
         i, values[k] = int(v.argmax()), v.max()

@@ -72,14 +72,16 @@ def gfm_set(
 ): # (labels (K,) uint8, expected F-beta; 1 counts for no label and no prediction)
     "The set of labels of one image with the highest expected F-beta, for any dependence (GFM, Dembczyński 2011)"
     joint = np.asarray(joint, dtype=np.float64)
-    if joint.ndim != 2 or joint.min(initial=0.) < 0: raise MLICError("joint must be a (K,S) array of probabilities")
+    if joint.ndim != 2 or joint.min(initial=0.) < 0:
+        raise MLICError("joint must be a (K,S) array of probabilities")
     K, S = joint.shape
     q, m, s = beta**2, np.arange(1, K+1), np.arange(1, S+1)
     gain = joint @ ((1 + q)/(q*s[:,None] + m)) # (K,m): what label k adds to a set of m labels
     value = np.r_[empty, -np.sort(-gain, 0).cumsum(0)[m-1,m-1]]
     size = int(value.argmax())
     labels = np.zeros(K, np.uint8)
-    if size: labels[np.argsort(-gain[:,size-1], kind='stable')[:size]] = 1
+    if size:
+        labels[np.argsort(-gain[:,size-1], kind='stable')[:size]] = 1
     return labels, float(value[size])
 
 # %% ../../nbs/decisions/expected.ipynb #6eb4a614

@@ -34,7 +34,8 @@ class _Net(Thresholder):
     def _features(self, features, scores):
         "Float32 tensor (N,D): the features, or the scores where none are given"
         x = scores if features is None else check_scores(features, name='features')
-        if len(x) != len(scores): raise MLICError(f"features has {len(x)} rows, scores {len(scores)}")
+        if len(x) != len(scores):
+            raise MLICError(f"features has {len(x)} rows, scores {len(scores)}")
         return torch.as_tensor(x, dtype=torch.float32)
     def _train(self, x, n_out, loss):
         "Full batch, Adam; the global random state is left as it was"
@@ -54,7 +55,8 @@ class _Net(Thresholder):
         x, D = self._features(features, scores), len(self.net_.mean)
         if x.shape[1] != D:
             raise MLICError(f"the features have {x.shape[1]} columns, fitted on {D}; give the features that `fit` had")
-        with torch.no_grad(): return scores, self.net_(x)
+        with torch.no_grad():
+            return scores, self.net_(x)
 
 # %% ../../nbs/decisions/learned.ipynb #75c80756
 class ThresholdNet(_Net):
@@ -73,7 +75,8 @@ class ThresholdNet(_Net):
         scores, targs = check_scores(scores, targs, 'scores')
         s, y = (torch.as_tensor(a, dtype=torch.float32) for a in (scores, targs))
         known = y >= 0
-        if not known.any(): raise MLICError("no known target to learn thresholds from")
+        if not known.any():
+            raise MLICError("no known target to learn thresholds from")
         loss = lambda theta: F.binary_cross_entropy_with_logits((s - theta)[known], y[known])
         return self._train(self._features(features, scores), s.shape[1], loss)
     def thresholds(self,

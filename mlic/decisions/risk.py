@@ -28,7 +28,8 @@ def risk_p_value(
     return np.minimum(np.minimum(hoeffding, bentkus), 1.)
 
 def _level(name, value):
-    if not 0 < value < 1: raise MLICError(f"{name} is {value!r}; it must be between 0 and 1")
+    if not 0 < value < 1:
+        raise MLICError(f"{name} is {value!r}; it must be between 0 and 1")
     return value
 
 def _allowed(n, alpha, delta, whole):
@@ -37,7 +38,8 @@ def _allowed(n, alpha, delta, whole):
         total = alpha*(n + 1) - 1
         return None if total < -1e-12 else max(total, 0.)/n
     p = (lambda r: binom.cdf(np.floor(n*r + 1e-9), n, alpha)) if whole else lambda r: risk_p_value(r, n, alpha)
-    if n == 0 or p(0.) > delta: return None
+    if n == 0 or p(0.) > delta:
+        return None
     low, high = 0., alpha # the p-value rises with the loss
     for _ in range(60):
         mid = (low + high)/2
@@ -61,7 +63,8 @@ class RecallControl(Thresholder):
     def fit(self, scores, targs):
         scores, targs = check_scores(scores, targs, 'scores')
         alpha = 1 - _level('recall', self.recall)
-        if self.delta is not None: _level('delta', self.delta)
+        if self.delta is not None:
+            _level('delta', self.delta)
         average = check_choice('average', self.average, ('examples', 'macro'))
         pos, K = targs == 1, scores.shape[1]
         if average == 'examples':
@@ -139,7 +142,8 @@ class PrecisionControl(Thresholder):
         for start in self.starts:
             # the first score at or below the start; those above it are predicted there
             first = np.searchsorted(-s, -start)
-            if first == 0 or not ok[first-1]: continue
+            if first == 0 or not ok[first-1]:
+                continue
             found = min(found, _down_to(s[first:], ok[first:], float(start)))
         return found
 
@@ -147,5 +151,6 @@ def _down_to(t, ok, start=np.inf):
     "The lowest threshold that is reached from `start` through steps that are all `ok`"
     bad = np.flatnonzero(~ok)
     end = bad[0] if len(bad) else len(t)
-    if end == len(t): return -np.inf if len(t) else start
+    if end == len(t):
+        return -np.inf if len(t) else start
     return start if end == 0 and start < np.inf else float(t[end]) # at t[end] its own step is not taken

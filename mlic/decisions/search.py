@@ -54,7 +54,8 @@ def recall_at_precision(
 
 CRITERIA = Registry('metric')
 for _name,_f in dict(f1=fbeta_criterion(1.), f2=fbeta_criterion(2.), jaccard=_jaccard, youden=_youden,
-                     balanced_accuracy=_balanced_accuracy).items(): CRITERIA[_name] = _f
+                     balanced_accuracy=_balanced_accuracy).items():
+    CRITERIA[_name] = _f
 
 # %% ../../nbs/decisions/search.ipynb #9f1b0f58
 def candidates(
@@ -73,7 +74,8 @@ def candidates(
         high = s[r := runs(s)]
         i = (np.cumsum(good) - good)[r]
         j = r - i
-    else: high, i, j = pos[r := runs(pos)], r, below[r] # i positives and j negatives are below
+    else:
+        high, i, j = pos[r := runs(pos)], r, below[r] # i positives and j negatives are below
     low = np.maximum(*(np.r_[-np.inf, x][n] for x,n in ((pos, i), (neg, j))))
     top = lambda x, v: np.r_[v, x].astype(np.float64)
     return top(high, np.inf), top(low, np.inf), top(len(pos) - i, 0), top(len(neg) - j, 0)
@@ -84,7 +86,8 @@ def between(
     dtype=np.float64, # of the scores
 ): # float64 thresholds, each a number of `dtype`
     "The threshold between two neighbouring scores: the midpoint, or the lower score where no number is between"
-    with np.errstate(invalid='ignore'): mid = high + (low - high)/2
+    with np.errstate(invalid='ignore'):
+        mid = high + (low - high)/2
     mid = np.where(mid < high, mid, low)
     return mid if dtype == np.float64 else np.maximum(round_down(mid, dtype).astype(np.float64), low)
 
@@ -99,9 +102,11 @@ def best_thresholds(
     best, at = np.full(K, np.inf), np.full(K, np.nan)
     for k,(s,y) in enumerate(progress(label_columns(scores, targs), K, after=2)):
         pos, neg = sorted_scores(s, y)
-        if not len(pos): continue
+        if not len(pos):
+            continue
         high, low, tp, fp = candidates(pos, neg, every=callable(metric))
-        with np.errstate(divide='ignore', invalid='ignore'): v = np.asarray(value(tp, fp, len(pos) - tp, len(neg) - fp))
+        with np.errstate(divide='ignore', invalid='ignore'):
+            v = np.asarray(value(tp, fp, len(pos) - tp, len(neg) - fp))
         i = int(np.argmax(np.where(np.isnan(v), -np.inf, v)))
         best[k], at[k] = between(high[i], low[i], s.dtype), v[i]
     return best, at
@@ -113,11 +118,13 @@ def best_micro(
     beta=1., # weight of recall
 ): # (thresholds (K,), the F-beta of all elements together)
     "The per-label thresholds with the best micro F-beta, exactly (Dinkelbach 1967)"
-    if not 0 <= beta < np.inf: raise MLICError(f"beta is {beta!r}; it must be a number from 0 on")
+    if not 0 <= beta < np.inf:
+        raise MLICError(f"beta is {beta!r}; it must be a number from 0 on")
     scores, targs = check_scores(scores, targs, 'scores')
     P, w = float((targs == 1).sum()), 1 + beta**2
     best, lam = np.full(scores.shape[1], np.inf), 0.
-    if not P: return best, float('nan')
+    if not P:
+        return best, float('nan')
     columns = progress(label_columns(scores, targs), scores.shape[1], after=2)
     lists = [candidates(*sorted_scores(s, y)) for s,y in columns]
     while True:
@@ -125,8 +132,10 @@ def best_micro(
         high, low, tp, fp = np.array([[x[i] for x in c] for c,i in zip(lists, at)]).reshape(-1,4).T
         total = tp.sum() + fp.sum() + beta**2*P
         value = w*tp.sum()/total if total else 0. # beta = 0: nothing predicted
-        if value >= lam: best = between(high, low, scores.dtype)
-        if value <= lam: return best, float(lam)
+        if value >= lam:
+            best = between(high, low, scores.dtype)
+        if value <= lam:
+            return best, float(lam)
         lam = value
 
 # %% ../../nbs/decisions/search.ipynb #83343ebb
@@ -156,7 +165,8 @@ def best_examples(
     scores, targs = check_scores(scores, targs, 'scores')
     starts = [best_thresholds(scores, targs)[0], best_micro(scores, targs)[0]]
     s, y = torch.as_tensor(scores), torch.as_tensor(targs)
-    if not (y == 1).any(): return starts[0], float('nan')
+    if not (y == 1).any():
+        return starts[0], float('nan')
     # a row for each label; column i: i known images are above
     thresholds, found, distinct, order = (x.T.contiguous() for x in _all_candidates(s, y))
     pos, size = found.diff(), (y == 1).sum(1)
@@ -182,8 +192,10 @@ def best_examples(
                 tp.index_add_(0, o[a:b], p[a:b], alpha=sign)
                 n[o[a:b]] += sign
                 still = still + 1 if a == b else 1
-                if still > len(at): break
-            if still > len(at) or v[j] <= best + 1e-12: break
+                if still > len(at):
+                    break
+            if still > len(at) or v[j] <= best + 1e-12:
+                break
             best = float(v[j])
         return thresholds[torch.arange(len(at)),torch.tensor(at)].numpy(), float(v[j])
     rng = np.random.default_rng(seed)

@@ -34,7 +34,8 @@ class Thresholder(BaseEstimator):
         return f1(self.predict(scores), targs)
     def __repr__(self, N_CHAR_MAX=700):
         text, t = super().__repr__(N_CHAR_MAX), getattr(self, 'thresholds_', None)
-        if t is None: return text
+        if t is None:
+            return text
         shown = ', '.join(f'{v:.3g}' for v in t[:8])
         return f"{text}  # thresholds_: {shown}{', ...' if len(t) > 8 else ''}"
 
@@ -74,7 +75,8 @@ class LabelThresholds(Thresholder):
     def fit(self, scores, targs):
         scores, targs = check_scores(scores, targs, 'scores')
         m = (0. if callable(self.metric) else 5.) if self.shrink is None else self.shrink
-        if not 0 <= m < np.inf: raise MLICError(f"shrink is {m!r}; it must be a number from 0 on")
+        if not 0 <= m < np.inf:
+            raise MLICError(f"shrink is {m!r}; it must be a number from 0 on")
         joint = not callable(self.metric) and self.metric in _joint
         search = _joint[self.metric] if joint else lambda s, y: best_thresholds(s, y, self.metric)
         own, self.values_ = search(scores, targs)
@@ -106,7 +108,8 @@ class TopK(Thresholder):
     ): self.k = k
     def _check(self, scores):
         scores = check_scores(scores, name='scores')
-        if not 0 <= self.k <= scores.shape[1]: raise MLICError(f"k is {self.k}; there are {scores.shape[1]} labels")
+        if not 0 <= self.k <= scores.shape[1]:
+            raise MLICError(f"k is {self.k}; there are {scores.shape[1]} labels")
         return scores
     def fit(self, scores, targs=None):
         self._check(scores)
@@ -121,13 +124,15 @@ class GridThresholds(Thresholder):
         steps=100, # thresholds to try of each label, at least 2
     ): self.metric, self.steps = metric, steps
     def fit(self, scores, targs):
-        if not self.steps >= 2: raise MLICError(f"steps is {self.steps!r}; give at least 2")
+        if not self.steps >= 2:
+            raise MLICError(f"steps is {self.steps!r}; give at least 2")
         scores, targs = check_scores(scores, targs, 'scores')
         K = scores.shape[1]
         self.thresholds_, self.values_ = np.full(K, np.inf), np.full(K, np.nan)
         for k,(s,y) in enumerate(progress(label_columns(scores, targs), K, after=2)):
             pos, neg = sorted_scores(s, y)
-            if not len(pos): continue
+            if not len(pos):
+                continue
             t = between(*candidates(pos, neg)[:2], s.dtype)
             grid = t[np.unique(np.linspace(0, len(t)-1, self.steps).round().astype(int))]
             known = y >= 0
@@ -141,16 +146,22 @@ def _folds(cv, N, groups, seed):
     "The fold (N,) of each image"
     if np.ndim(cv):
         folds = np.asarray(cv, object)
-        if len(folds) != N: raise MLICError(f"cv has {len(folds)} entries for {N} images")
+        if len(folds) != N:
+            raise MLICError(f"cv has {len(folds)} entries for {N} images")
         codes = pd.factorize(folds)[0]
-        if (codes < 0).any(): raise MLICError(f"cv: row {codes.argmin()} has no fold")
-        if len(np.unique(codes)) < 2: raise MLICError("cross_fit needs at least two folds")
+        if (codes < 0).any():
+            raise MLICError(f"cv: row {codes.argmin()} has no fold")
+        if len(np.unique(codes)) < 2:
+            raise MLICError("cross_fit needs at least two folds")
         return codes
     units = np.arange(N) if groups is None else pd.factorize(np.asarray(groups, object))[0]
-    if len(units) != N: raise MLICError(f"groups has {len(units)} entries for {N} images")
-    if N and units.min() < 0: raise MLICError(f"groups: row {units.argmin()} has no group")
+    if len(units) != N:
+        raise MLICError(f"groups has {len(units)} entries for {N} images")
+    if N and units.min() < 0:
+        raise MLICError(f"groups: row {units.argmin()} has no group")
     U = units.max(initial=-1) + 1
-    if not (cv == int(cv) and 2 <= cv <= U): raise MLICError(f"cv is {cv!r}; give a number of folds from 2 to {U}")
+    if not (cv == int(cv) and 2 <= cv <= U):
+        raise MLICError(f"cv is {cv!r}; give a number of folds from 2 to {U}")
     return np.random.default_rng(seed).permutation(np.arange(U) % int(cv))[units]
 
 def cross_fit(
@@ -180,7 +191,8 @@ def threshold_intervals(
     seed=0, # of the draws
 )->pd.DataFrame: # a row per label: positives, threshold, low, high, f1, cost
     "Bootstrap interval of each label's threshold; its cost is F1 less the mean F1 of the resamples' thresholds"
-    if not 0 < level < 1: raise MLICError(f"level is {level!r}; it must be between 0 and 1, such as .95")
+    if not 0 < level < 1:
+        raise MLICError(f"level is {level!r}; it must be between 0 and 1, such as .95")
     scores, targs = check_scores(scores, targs, 'scores')
     t = clone(estimator).fit(scores, targs).thresholds_
     drawn = []

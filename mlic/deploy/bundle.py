@@ -73,7 +73,8 @@ def _network(info):
 def _shapes(file):
     "Names and shapes of the tensors in a safetensors file, from its header"
     try:
-        with safe_open(file, 'pt') as f: return {k: tuple(f.get_slice(k).get_shape()) for k in f.keys()}
+        with safe_open(file, 'pt') as f:
+            return {k: tuple(f.get_slice(k).get_shape()) for k in f.keys()}
     except (SafetensorError, OSError, ValueError) as e:
         raise MLICError(f"{file}: not a safetensors file ({str(e)[:100]}); "
                         "the bundle is damaged, get or save it again") from e
@@ -82,9 +83,11 @@ def _read_network(info, file):
     "The network with the weights of a file, whose names and shapes are compared before memory is taken"
     have, head = _shapes(file), info['head']
     try:
-        with torch.device('meta'): state = _network(info).state_dict() # shapes without memory
+        with torch.device('meta'):
+            state = _network(info).state_dict() # shapes without memory
         want = {k: tuple(v.shape) for k,v in state.items()}
-    except MLICError: raise
+    except MLICError:
+        raise
     except Exception as e: # whatever a constructor does with odd arguments
         raise MLICError(f"{file.parent}: the network {info['backbone']['name']} with head {head['name']!r} cannot "
                         f"be made with {head['args']} ({type(e).__name__}: {str(e)[:200]}); "
@@ -114,7 +117,8 @@ def load(
     if path.is_file():
         raise MLICError(f"{path} is not a folder; a bundle is a folder, not an archive: look at what the archive "
                         "holds, then unpack it")
-    if not path.is_dir(): raise MLICError(f"{path} is not a folder; give the folder that mlic.deploy.bundle.save wrote")
+    if not path.is_dir():
+        raise MLICError(f"{path} is not a folder; give the folder that mlic.deploy.bundle.save wrote")
     if lacks := [f for f in FILES[:2] if not (path/f).is_file()]:
         raise MLICError(f"{path} has no {' and no '.join(lacks)}; give the folder that mlic.deploy.bundle.save wrote")
     if out := [f for f in FILES[:2] if (path/f).resolve().parent != path.resolve()]:
@@ -158,8 +162,10 @@ def save(
     with atomic(path) as new:
         _write(new, learn, info)
         hint = f"give the arguments that the head {info['head']['name']!r} was made with: head_args=dict(...)"
-        try: predictor = load(new, next(learn.model.parameters()).device)
-        except MLICError as e: raise MLICError(f"no bundle written: {str(e).split(': ', 1)[-1]}; {hint}") from e
+        try:
+            predictor = load(new, next(learn.model.parameters()).device)
+        except MLICError as e:
+            raise MLICError(f"no bundle written: {str(e).split(': ', 1)[-1]}; {hint}") from e
         if not (gap := _gap(learn, predictor, list(learn.dls.valid_ds.items[:4]))) <= 1e-6:
             raise MLICError("no bundle written: its probabilities would differ from the Learner's by up to "
                             f"{gap:.2g}; {hint}")

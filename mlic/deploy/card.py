@@ -36,8 +36,10 @@ def plain_recipe(
     recipe, # a `Recipe`, another dataclass, a dict, or None
 )->dict: # of plain values
     "A recipe as JSON can hold it"
-    if dataclasses.is_dataclass(recipe): recipe = dataclasses.asdict(recipe)
-    try: return json.loads(json.dumps(recipe or {}, allow_nan=False))
+    if dataclasses.is_dataclass(recipe):
+        recipe = dataclasses.asdict(recipe)
+    try:
+        return json.loads(json.dumps(recipe or {}, allow_nan=False))
     except (TypeError, ValueError) as e:
         raise MLICError(f"recipe cannot be written as JSON ({e}); give a dict of numbers, texts and lists, "
                         "or a Recipe") from e

@@ -41,7 +41,9 @@ def to_onnx(
     except torch.onnx.OnnxExporterError as e:
         raise MLICError(f"{predictor} cannot be written as ONNX: the exporter cannot translate one of its operations; "
                         "give the bundle itself, or train another head") from e
-    finally: torch.backends.mha.set_fastpath_enabled(fast)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
     program.model.metadata_props['mlic'] = json.dumps(predictor.info)
-    with atomic(path) as tmp: program.save(tmp)
+    with atomic(path) as tmp:
+        program.save(tmp)
     return Path(path)

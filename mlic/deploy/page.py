@@ -23,7 +23,8 @@ from ..interpret.maps import class_maps, plot_map
 
 # %% ../../nbs/deploy/page.ipynb #541751b5
 def _check_k(k):
-    if not isinstance(k, Integral) or k < 1: raise MLICError(f"k is {k!r}; give the number of maps to show, 1 or more")
+    if not isinstance(k, Integral) or k < 1:
+        raise MLICError(f"k is {k!r}; give the number of maps to show, 1 or more")
 
 def explain(
     predictor, # `Predictor`, as `mlic.deploy.bundle.load` returns it
@@ -34,7 +35,8 @@ def explain(
     _check_k(k)
     if not isinstance(predictor, Predictor):
         raise MLICError(f"predictor is a {type(predictor).__name__}; give what mlic.deploy.bundle.load returns")
-    if isinstance(image, (list, tuple)): raise MLICError("image is a list; explain takes one image at a time")
+    if isinstance(image, (list, tuple)):
+        raise MLICError("image is a list; explain takes one image at a time")
     pixels = predictor.pixels(image)
     x = pixels[None].to(predictor.device)
     probs = predictor.probs(x)[0].cpu().numpy()
@@ -76,10 +78,13 @@ class _Rate:
     def allows(self, address):
         now = time.monotonic()
         with self.lock:
-            if len(self.times) > 10_000: self.times.clear()
+            if len(self.times) > 10_000:
+                self.times.clear()
             times = self.times[address]
-            while times and now - times[0] > 60: times.popleft()
-            if len(times) >= self.per_minute: return False
+            while times and now - times[0] > 60:
+                times.popleft()
+            if len(times) >= self.per_minute:
+                return False
             times.append(now)
             return True
 
@@ -87,16 +92,22 @@ def _uploaded(sent, blocks):
     "The file that a request means, if it was uploaded to this page"
     path = sent.get('path') if isinstance(sent, dict) else None
     refused = MLICError("this is not a file that was uploaded here; choose an image again")
-    if not isinstance(path, str) or path not in blocks.upload_file_set: raise refused
+    if not isinstance(path, str) or path not in blocks.upload_file_set:
+        raise refused
     file, home = Path(path), Path(blocks.GRADIO_CACHE).resolve()
     try:
-        if home not in file.resolve(strict=True).parents or not S_ISREG(file.lstat().st_mode): raise refused
+        if home not in file.resolve(strict=True).parents or not S_ISREG(file.lstat().st_mode):
+            raise refused
         size = file.stat().st_size
-    except (OSError, ValueError) as e: raise refused from e
-    if size > MAX_UPLOAD_BYTES: raise MLICError(f"the file has {size:,} bytes; the limit is {MAX_UPLOAD_BYTES:,}")
+    except (OSError, ValueError) as e:
+        raise refused from e
+    if size > MAX_UPLOAD_BYTES:
+        raise MLICError(f"the file has {size:,} bytes; the limit is {MAX_UPLOAD_BYTES:,}")
     try:
-        with Image.open(file, formats=PIL_FORMATS) as im: pixels = im.width*im.height
-    except Exception: pixels = 0 # the Predictor says what is wrong with it
+        with Image.open(file, formats=PIL_FORMATS) as im:
+            pixels = im.width*im.height
+    except Exception:
+        pixels = 0 # the Predictor says what is wrong with it
     if pixels > MAX_UPLOAD_PIXELS:
         raise MLICError(f"the image has {pixels:,} pixels; the limit is {MAX_UPLOAD_PIXELS:,}")
     return file
@@ -108,19 +119,25 @@ def demo(
     k:int=3, # maps to show
 ): # -> gradio.Blocks; `serve` launches it
     "A Gradio page: drop an image, see labels, probabilities with thresholds, and maps"
-    if find_spec('gradio') is None: raise MLICError('the page needs Gradio: pip install "mlic[app]"')
+    if find_spec('gradio') is None:
+        raise MLICError('the page needs Gradio: pip install "mlic[app]"')
     import gradio as gr
     _check_k(k)
     predictor, rate = bundle if isinstance(bundle, Predictor) else load(bundle), _Rate(PER_MINUTE)
 
     def look(sent, request: gr.Request):
-        if sent is None: return '', None, None
+        if sent is None:
+            return '', None, None
         if not rate.allows(request.client.host if request and request.client else ''):
             return f'more than {PER_MINUTE} images a minute; wait a moment', None, None
-        try: file = _uploaded(sent, blocks)
-        except MLICError as e: return str(e), None, None
-        try: table, fig = explain(predictor, file, k)
-        except MLICError as e: return str(e).replace(str(file), 'the file'), None, None
+        try:
+            file = _uploaded(sent, blocks)
+        except MLICError as e:
+            return str(e), None, None
+        try:
+            table, fig = explain(predictor, file, k)
+        except MLICError as e:
+            return str(e).replace(str(file), 'the file'), None, None
         shown = table.round(3).assign(predicted=np.where(table.predicted, 'yes', ''))
         return ', '.join(table.label[table.predicted]) or 'no label', fig, shown
 
@@ -158,5 +175,6 @@ def serve(
     _, address, _ = page.launch(
         server_name=host, server_port=port, auth=auth, share=False, max_file_size=MAX_UPLOAD_BYTES, quiet=True,
         show_error=False, prevent_thread_lock=True, max_threads=8, enable_monitoring=False, ssr_mode=False)
-    if block: page.block_thread()
+    if block:
+        page.block_thread()
     return address

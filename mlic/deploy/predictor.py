@@ -45,7 +45,8 @@ class Prediction(NamedTuple):
         "The table as a CSV file"
         d = self.to_frame()
         d.isetitem(0, [sep.join(l) for l in d.iloc[:,0]])
-        with atomic(path) as tmp: d.to_csv(tmp)
+        with atomic(path) as tmp:
+            d.to_csv(tmp)
         return Path(path)
 
 # %% ../../nbs/deploy/predictor.ipynb #817bef2d
@@ -53,9 +54,11 @@ _suffixes = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.gif', '.bmp', '.webp')
 
 def _listed(images):
     "Paths in place of a folder"
-    if not (isinstance(images, (str, os.PathLike)) and Path(images).is_dir()): return images
+    if not (isinstance(images, (str, os.PathLike)) and Path(images).is_dir()):
+        return images
     files = sorted(f for f in Path(images).rglob('*') if f.suffix.lower() in _suffixes and not f.name.startswith('.'))
-    if not files: raise MLICError(f"{images}: no image in this folder; known endings are {', '.join(_suffixes)}")
+    if not files:
+        raise MLICError(f"{images}: no image in this folder; known endings are {', '.join(_suffixes)}")
     return files
 
 class Predictor:
@@ -116,24 +119,31 @@ class Predictor:
         i=0, # number of the image, for messages
     )->torch.Tensor: # uint8 (C,H,W)
         "An image of the size that the network sees"
-        try: return image2tensor(self.resize(self._open(x, i), split_idx=1))
-        except MLICError: raise
+        try:
+            return image2tensor(self.resize(self._open(x, i), split_idx=1))
+        except MLICError:
+            raise
         except (OSError, SyntaxError, ValueError, ZeroDivisionError, Image.DecompressionBombError) as e:
             raise MLICError(f"image {i}: cannot be read ({type(e).__name__}: {e}); fix it or leave it out") from e
 
     def _open(self, x, i):
         cls, C, white = image_classes[self.mode], CHANNELS[self.mode], self.info['images']['white']
-        if isinstance(x, (str, os.PathLike)): return OpenImage(cls, white).encodes(Path(x))
+        if isinstance(x, (str, os.PathLike)):
+            return OpenImage(cls, white).encodes(Path(x))
         if isinstance(x, Image.Image) and self.mode != 'bands':
             return cls(as_seen(x.copy(), self.mode, white, f'image {i}'))
-        if isinstance(x, Image.Image): x = np.asarray(x)
+        if isinstance(x, Image.Image):
+            x = np.asarray(x)
         if not isinstance(x, np.ndarray):
             raise MLICError(f"image {i} is a {type(x).__name__}; give a path, a PIL image or a uint8 array (H,W,C)")
-        if x.dtype != np.uint8: raise MLICError(f"image {i} is an array of {x.dtype}; give uint8, 0 to 255")
-        if x.ndim == 2: x = x[...,None]
+        if x.dtype != np.uint8:
+            raise MLICError(f"image {i} is an array of {x.dtype}; give uint8, 0 to 255")
+        if x.ndim == 2:
+            x = x[...,None]
         if x.ndim != 3 or x.shape[2] != C or not x.size:
             grey = ' or (height, width)' if C == 1 else ''
             raise MLICError(f"image {i} is an array of shape {x.shape}; this model takes {C} channel{'s'*(C > 1)}: "
                             f"(height, width, {C}){grey}")
-        if C == 4: return cls(Image.frombytes('CMYK', x.shape[1::-1], x.tobytes()))
+        if C == 4:
+            return cls(Image.frombytes('CMYK', x.shape[1::-1], x.tobytes()))
         return cls(Image.fromarray(x[...,0] if C == 1 else x))

@@ -61,7 +61,8 @@ def check_info(
 )->dict: # `info`
     "The description of a bundle, with every entry checked"
     damaged = 'the bundle is damaged, get or save it again'
-    if not isinstance(info, dict): raise MLICError(f"{where}: not an object; {damaged}")
+    if not isinstance(info, dict):
+        raise MLICError(f"{where}: not an object; {damaged}")
     if type(info.get('schema')) is int and info['schema'] != 1:
         raise MLICError(f"{where}: schema {str(info['schema'])[:20]}, but this mlic reads schema 1; "
                         "upgrade mlic, or save the model again with this version")
@@ -79,7 +80,8 @@ def check_info(
 
 def _finite(text):
     "A JSON number; one that float64 cannot hold is refused"
-    if not math.isfinite(x := float(text)): raise ValueError(f'{text[:20]} is not a finite number')
+    if not math.isfinite(x := float(text)):
+        raise ValueError(f'{text[:20]} is not a finite number')
     return x
 
 def _no_constant(text): raise ValueError(f'{text} is not JSON')
@@ -90,12 +92,15 @@ def read_info(
     "The description of a bundle from its file, with every entry checked"
     file = Path(file)
     try:
-        with open(file, 'rb') as f: data = f.read(MAX_INFO_BYTES + 1)
-        if len(data) > MAX_INFO_BYTES: raise ValueError(f'it has more than {MAX_INFO_BYTES:,} bytes')
+        with open(file, 'rb') as f:
+            data = f.read(MAX_INFO_BYTES + 1)
+        if len(data) > MAX_INFO_BYTES:
+            raise ValueError(f'it has more than {MAX_INFO_BYTES:,} bytes')
         info = json.loads(data.decode(), parse_float=_finite, parse_constant=_no_constant)
     except (OSError, ValueError, RecursionError) as e:
         raise MLICError(f"{file}: cannot be read ({type(e).__name__}: {str(e)[:100]}); "
                         "the bundle is damaged, get or save it again") from e
-    try: return check_info(info, file)
+    try:
+        return check_info(info, file)
     except RecursionError as e:
         raise MLICError(f"{file}: nested too deeply; the bundle is damaged, get or save it again") from e

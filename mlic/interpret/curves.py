@@ -70,12 +70,14 @@ def curve(self:MultiLabelInterpretation,
     make, *_ = _kinds[check_choice('kind', kind, _kinds)]
     k = self.column(label)
     some = np.flatnonzero(self.known[:,k])
-    if not len(some): raise MLICError(f"label {label!r} has no known target, and so no curve")
+    if not len(some):
+        raise MLICError(f"label {label!r} has no known target, and so no curve")
     x, value = make(self.probs[some,k], self.targs[some,k].astype(int))
     boot = np.concatenate([value(W[:,some]) for W in resamples(len(self), n, self.groups, seed)])
     low, high = (np.full(len(x), np.nan) for _ in range(2))
     ok = ~np.isnan(boot).all(0)
-    if ok.any(): low[ok], high[ok] = np.nanquantile(boot[:,ok], [(1-level)/2, (1+level)/2], axis=0)
+    if ok.any():
+        low[ok], high[ok] = np.nanquantile(boot[:,ok], [(1-level)/2, (1+level)/2], axis=0)
     return pd.DataFrame(dict(x=x, y=value(np.ones((1,len(some)), np.int32))[0], low=low, high=high))
 
 @patch
@@ -90,8 +92,10 @@ def plot_curve(self:MultiLabelInterpretation,
     pos = (self.targs == 1).sum(0)
     if labels is None:
         labels = [self.vocab[k] for k in np.argsort(-pos, kind='stable') if self.known[:,k].any()][:3]
-    if not len(labels): raise MLICError("no label to draw; name one that has known targets")
-    if ax is None: ax = plt.subplots(figsize=(4.6,3.6), layout='constrained')[1]
+    if not len(labels):
+        raise MLICError("no label to draw; name one that has known targets")
+    if ax is None:
+        ax = plt.subplots(figsize=(4.6,3.6), layout='constrained')[1]
     for i,l in enumerate(progress(labels, after=2)):
         d, colour, k = self.curve(kind, l, n), COLOURS[i % len(COLOURS)], self.column(l)
         name = f'{self.names[k]} ({pos[k]})'
@@ -101,7 +105,9 @@ def plot_curve(self:MultiLabelInterpretation,
         if kind == 'threshold':
             tp, fp, fn = (v[:,k].sum() for v in (self.tp, self.fp, self.fn))
             ax.plot(self.thresholds[k], ratio(2*tp, 2*tp + fp + fn), 's', color=colour, ms=6)
-    if kind in ('roc','reliability'): ax.plot([0,1], [0,1], color='.6', lw=1, zorder=0)
+    if kind in ('roc','reliability'):
+        ax.plot([0,1], [0,1], color='.6', lw=1, zorder=0)
     ax.set(xlabel=_kinds[kind][1], ylabel=_kinds[kind][2], xlim=(-.02,1.02), ylim=(-.02,1.02))
-    for text in ax.legend(fontsize=8).get_texts(): text.set_parse_math(False)
+    for text in ax.legend(fontsize=8).get_texts():
+        text.set_parse_math(False)
     return ax

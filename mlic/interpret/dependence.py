@@ -18,18 +18,21 @@ def label_layers(
     n_labels:int, # K
 )->list: # names, in the order of the head's definition
     "The layers with one output per label: those its `label_path` names, else linear layers and convolutions of width K"
-    if (named := getattr(head, 'label_path', None)) is not None: return list(named)
+    if (named := getattr(head, 'label_path', None)) is not None:
+        return list(named)
     def width(m): return getattr(m, 'out_features', getattr(m, 'out_channels', None))
     layers = [(n, m) for n,m in head.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
     return [n for n,m in layers if width(m) == n_labels]
 
 def _batches(x): # a tensor, a list of maps, or batches as a DataLoader gives them
-    if isinstance(x, Tensor) or isinstance(x, list) and x and all(isinstance(o, Tensor) for o in x): return [x]
+    if isinstance(x, Tensor) or isinstance(x, list) and x and all(isinstance(o, Tensor) for o in x):
+        return [x]
     return (b[0] if isinstance(b, (tuple, list)) else b for b in x)
 
 def _named(matrix, vocab):
     vocab = list(range(len(matrix))) if vocab is None else list(vocab)
-    if len(vocab) != len(matrix): raise MLICError(f"vocab has {len(vocab)} labels, the model gives {len(matrix)}")
+    if len(vocab) != len(matrix):
+        raise MLICError(f"vocab has {len(vocab)} labels, the model gives {len(matrix)}")
     return pd.DataFrame(matrix, vocab, vocab)
 
 # %% ../../nbs/interpret/dependence.ipynb #57da1c55
@@ -43,11 +46,13 @@ def label_dependence(
     signed:bool=True, # slope of the moves; False: ratio of their root mean squares, in which signs cannot cancel
 )->pd.DataFrame: # (K,K), row: the label whose evidence moves, column: the label that responds; NaN where undefined
     "How far each logit moves when another label's evidence raises that label's own logit by one"
-    if not by > 0: raise MLICError(f"by is {by}; the evidence must move by more than 0")
+    if not by > 0:
+        raise MLICError(f"by is {by}; the evidence must move by more than 0")
     head = getattr(model, 'head', model)
     move, hooks, total = [None], [], 0.
     def shift(layer, _, out):
-        if move[0] is None: return
+        if move[0] is None:
+            return
         j, d = move[0]
         out = out.clone()
         out[(..., j) if isinstance(layer, nn.Linear) else (slice(None), j)] += d
@@ -60,9 +65,11 @@ def label_dependence(
                 if not hooks:
                     modules = dict(head.named_modules())
                     names = label_layers(head, K) if layers is None else layers
-                    for n in names: check_choice('layers', n, [m for m in modules if m])
+                    for n in names:
+                        check_choice('layers', n, [m for m in modules if m])
                     hooks = [modules[n].register_forward_hook(shift) for n in names]
-                    if not names: return _named(np.eye(K), vocab) # only the logits belong to a label
+                    if not names:
+                        return _named(np.eye(K), vocab) # only the logits belong to a label
                 D = []
                 for j in range(K):
                     z = []
@@ -74,8 +81,10 @@ def label_dependence(
                 D = torch.stack(D) # (j,N,k)
                 total = total + (D*torch.diagonal(D, dim1=0, dim2=2).T[...,None] if signed else D.square()).sum(1)
         finally:
-            for h in hooks: h.remove()
-    if not hooks: raise MLICError("label_dependence needs at least one image")
+            for h in hooks:
+                h.remove()
+    if not hooks:
+        raise MLICError("label_dependence needs at least one image")
     out = total/total.diagonal()[:,None].where(total.diagonal()[:,None] > 0, torch.nan)
     return _named((out if signed else out.sqrt()).cpu().numpy(), vocab)
 
@@ -86,12 +95,14 @@ def plot_dependence(
     ax=None, # matplotlib axes; None: a new figure
 )->plt.Axes:
     "Heat map of a label by label matrix without its diagonal, zero in white; numbers where cells have room for them"
-    if vocab is None and isinstance(matrix, pd.DataFrame): vocab = list(matrix.columns)
+    if vocab is None and isinstance(matrix, pd.DataFrame):
+        vocab = list(matrix.columns)
     matrix = _named(np.asarray(matrix), vocab)
     M, K = matrix.values.astype(float).copy(), len(matrix)
     np.fill_diagonal(M, np.nan)
     top = np.nanmax(abs(M)) if np.isfinite(M).any() else 0
-    if ax is None: ax = plt.subplots(figsize=(2 + .42*min(K,40), 1 + .42*min(K,40)), layout='constrained')[1]
+    if ax is None:
+        ax = plt.subplots(figsize=(2 + .42*min(K,40), 1 + .42*min(K,40)), layout='constrained')[1]
     im = ax.imshow(M, cmap='PuOr', vmin=-(top or 1), vmax=top or 1)
     ax.set(xticks=range(K), yticks=range(K))
     ax.set_xticklabels(matrix.columns, rotation=90, parse_math=False)
@@ -114,8 +125,10 @@ def residual_information(
 )->pd.DataFrame: # (K,K) bits, symmetric, NaN on the diagonal and where a label does not vary
     "Mutual information of each pair of labels that is left when their predicted probabilities are known"
     probs, targs = check_scores(as_array(probs), as_array(targs))
-    if bins < 1: raise MLICError(f"bins is {bins}; at least 1 is needed")
-    if not len(probs): raise MLICError("residual_information needs at least one image")
+    if bins < 1:
+        raise MLICError(f"bins is {bins}; at least 1 is needed")
+    if not len(probs):
+        raise MLICError("residual_information needs at least one image")
     (N, K), at = probs.shape, np.zeros(probs.shape, int)
     for k in range(K):
         edges = np.unique(np.quantile(probs[:,k], np.arange(1, bins)/bins))

@@ -28,11 +28,13 @@ def threshold_vector(
             raise MLICError(f"{type(thresholds).__name__} has no thresholds_: it is not fitted, "
                             "or it does not decide by one threshold per label")
         thresholds = thresholds.thresholds_
-    try: values = np.asarray(.5 if thresholds is None else as_array(thresholds), dtype=np.float64)
+    try:
+        values = np.asarray(.5 if thresholds is None else as_array(thresholds), dtype=np.float64)
     except (TypeError, ValueError) as e:
         raise MLICError(f"thresholds is {thresholds!r}; give a number, a number per label or a fitted estimator "
                         "of mlic.decisions.thresholds") from e
-    if values.shape not in ((), (K,)): raise MLICError(f"thresholds has shape {values.shape}; there are {K} labels")
+    if values.shape not in ((), (K,)):
+        raise MLICError(f"thresholds has shape {values.shape}; there are {K} labels")
     if np.isnan(values).any():
         k = np.flatnonzero(np.isnan(np.atleast_1d(values)))[0]
         raise MLICError(f"thresholds[{k}] is NaN; give +inf for a label that is never to be predicted")
@@ -57,14 +59,16 @@ class MultiLabelInterpretation:
     ):
         self.probs, self.targs = check_scores(as_array(probs), as_array(targs))
         N, K = self.probs.shape
-        if len(vocab) != K: raise MLICError(f"the vocab has {len(vocab)} labels, probs has {K} columns")
+        if len(vocab) != K:
+            raise MLICError(f"the vocab has {len(vocab)} labels, probs has {K} columns")
         if N and not (self.probs.min() >= 0 and self.probs.max() <= 1):
             raise MLICError("probs must lie in [0,1]; these look like logits: give sigmoid(logits)")
         self.vocab, self.thresholds = list(vocab), threshold_vector(thresholds, K)
         self.items = pd.DataFrame(index=range(N)) if items is None else items.reset_index(drop=True)
         self.losses = _bce(self.probs, self.targs) if losses is None else as_array(losses).astype(np.float64)
         for name,x in (('items', self.items), ('losses', self.losses)):
-            if len(x) != N: raise MLICError(f"{name} has {len(x)} rows, probs has {N}")
+            if len(x) != N:
+                raise MLICError(f"{name} has {len(x)} rows, probs has {N}")
         self.tp, self.fp, self.fn = counts(self.probs, self.targs, self.thresholds) # (N,K) booleans
         self.known = self.targs >= 0
 
@@ -96,21 +100,26 @@ class MultiLabelInterpretation:
 def _has_loss_per_image(learn):
     "Does the loss function, not reduced, have values for each image? Tried on K+1 images, which differ from K labels"
     loss, K = learn.loss_func, len(learn.dls.vocab)
-    if not (hasattr(loss, 'reduction') or 'reduction' in inspect.signature(loss).parameters): return False
+    if not (hasattr(loss, 'reduction') or 'reduction' in inspect.signature(loss).parameters):
+        return False
     y = torch.zeros(K + 1, K, device=learn.dls.device)
-    with learn.loss_not_reduced(): return learn.loss_func(y, y).numel() % len(y) == 0
+    with learn.loss_not_reduced():
+        return learn.loss_func(y, y).numel() % len(y) == 0
 
 def _path_of(tfms, o):
     "The file that an item is opened from: what the first transforms make of it, None where it is not a file"
     for f in (None, *tfms):
         o = o if f is None else f(o)
-        if isinstance(o, (str, Path)): return Path(o)
-        if torch.is_tensor(o) or hasattr(o, 'getbands'): return None
+        if isinstance(o, (str, Path)):
+            return Path(o)
+        if torch.is_tensor(o) or hasattr(o, 'getbands'):
+            return None
 
 def _paths(dl):
     "The files of the images of a DataLoader, or None"
     items, lists = getattr(dl.dataset, 'items', None), getattr(dl.dataset, 'tls', None)
-    if items is None or not lists or not len(items): return None
+    if items is None or not lists or not len(items):
+        return None
     rows = (items.iloc[i] for i in range(len(items))) if hasattr(items, 'iloc') else items
     paths = [_path_of(lists[0].tfms.fs, o) for o in rows]
     return None if None in paths else paths
@@ -122,8 +131,10 @@ def _table(src, rows):
 def _items_of_loader(dl, src):
     "The table of the images of a DataLoader"
     paths = _paths(dl)
-    if paths is None: return None
-    if src is None: return pd.DataFrame(dict(path=paths))
+    if paths is None:
+        return None
+    if src is None:
+        return pd.DataFrame(dict(path=paths))
     row = {src.path(i): i for i in range(len(src))}
     if lost := [p for p in paths if p not in row]:
         raise MLICError(f"{lost[0].name} and {len(lost)-1} more images of the Learner are not in source {src.name!r}")
@@ -140,12 +151,16 @@ def from_learner(cls:MultiLabelInterpretation,
 ):
     "From a Learner; losses are those of its loss function, or BCE where that has no value per image (soft F1)"
     loaders = learn.dls.loaders
-    if dl is not None: dl = dl if isinstance(dl, DataLoader) else learn.dls.test_dl(dl, with_labels=True)
-    elif -len(loaders) <= ds_idx < len(loaders): dl = loaders[ds_idx]
-    else: raise MLICError(f"no loader {ds_idx}; the Learner has {len(loaders)}: 0 is training, 1 is validation")
+    if dl is not None:
+        dl = dl if isinstance(dl, DataLoader) else learn.dls.test_dl(dl, with_labels=True)
+    elif -len(loaders) <= ds_idx < len(loaders):
+        dl = loaders[ds_idx]
+    else:
+        raise MLICError(f"no loader {ds_idx}; the Learner has {len(loaders)}: 0 is training, 1 is validation")
     dl = dl.new(shuffle=False, drop_last=False)
     act = getattr(learn.loss_func, 'activation', torch.sigmoid)
-    with learn.no_bar(): got = learn.get_preds(dl=dl, with_loss=_has_loss_per_image(learn), act=act)
+    with learn.no_bar():
+        got = learn.get_preds(dl=dl, with_loss=_has_loss_per_image(learn), act=act)
     probs, targs, *losses = got
     return cls(probs, targs, learn.dls.vocab, thresholds, _items_of_loader(dl, src), *losses)
 
@@ -172,7 +187,8 @@ def from_results(cls:MultiLabelInterpretation,
 ):
     "From stored validation scores; losses are binary cross-entropies"
     folds = folds if isinstance(folds, (list, tuple)) else [folds]
-    if not folds: raise MLICError("no folds; give those of a variant, `Results.variants[name]`")
+    if not folds:
+        raise MLICError("no folds; give those of a variant, `Results.variants[name]`")
     check_choice('at', at, ('best', 'last'))
     rows, probs, targs = (np.concatenate([f.scores[k] for f in folds]) for k in ('valid', at, 'targs'))
     vocab = folds[0].facts['vocab']
@@ -247,7 +263,8 @@ def plot_cooccurrence(self:MultiLabelInterpretation,
 )->plt.Axes:
     "Predicted over true counts of each pair; colour: predicted too often (purple) or too rarely (orange)"
     d, K = self.cooccurrence(), len(self.vocab)
-    if K < 2: raise MLICError("there is one label only; co-occurrence needs at least two")
+    if K < 2:
+        raise MLICError("there is one label only; co-occurrence needs at least two")
     a, b = np.triu_indices(K, 1)
     value, text = np.full((K,K), np.nan), np.full((K,K), '', dtype=object)
     value[b,a] = np.log2((d.predicted + 1)/(d.true + 1))

@@ -45,8 +45,10 @@ def plot_image(self:MultiLabelInterpretation,
 )->plt.Axes:
     "An image with its true positives (✓), false negatives (–) and false positives (+); of many labels the worst 8"
     r = self.rows([i]).iloc[0]
-    if 'path' not in r: raise MLICError("the images are not known; give `src`, or items with a column path")
-    if ax is None: ax = plt.subplots(figsize=(2.6,3.2), layout='constrained')[1]
+    if 'path' not in r:
+        raise MLICError("the images are not known; give `src`, or items with a column path")
+    if ax is None:
+        ax = plt.subplots(figsize=(2.6,3.2), layout='constrained')[1]
     ax.imshow(OpenImage().encodes(r.path), interpolation='nearest')
     ax.set_title(f'image {i}, loss {r.loss:.2f}', fontsize=8)
     lines = [(sign, l, p) for sign,part in (('✓', r.tp), ('–', r.fn), ('+', r.fp)) for l,p in part.items()]
@@ -67,7 +69,8 @@ def plot_images(self:MultiLabelInterpretation,
     "Several images beside one another, in the place of `ax`"
     rows = list(rows)
     ax, axs = subgrid(len(rows), cols, (1.9, 2.9), ax)
-    for a,i in zip(axs, rows): self.plot_image(i, a)
+    for a,i in zip(axs, rows):
+        self.plot_image(i, a)
     return ax
 
 @patch

@@ -24,14 +24,16 @@ def _values_of(interp, by):
             raise MLICError(f"no column {by!r}; the items have: {columns}")
         return interp.items[by].to_numpy()
     values = np.asarray(by)
-    if len(values) != len(interp): raise MLICError(f"by has {len(values)} values for {len(interp)} images")
+    if len(values) != len(interp):
+        raise MLICError(f"by has {len(values)} values for {len(interp)} images")
     return values
 
 def _rows_and_columns(interp, by, label, min_images):
     "Rows of each group; columns of the labels that are defined in every group that is large enough"
     values = pd.Series(np.arange(len(interp))).groupby(_values_of(interp, by), dropna=False)
     groups = {g: r.to_numpy() for g,r in values}
-    if label is not None: return groups, [interp.column(label)]
+    if label is not None:
+        return groups, [interp.column(label)]
     targs = [interp.targs[r] for r in groups.values() if len(r) >= min_images]
     both = [(y == 1).any(0) & (y == 0).any(0) for y in targs]
     return groups, np.flatnonzero(np.all(both, 0)) if both else []
@@ -80,13 +82,17 @@ def plot_by_group(self:MultiLabelInterpretation,
 )->plt.Axes:
     "The groups of `by_group` with their intervals; one without an estimate has no point and says why"
     d = self.by_group(by, metric, label, min_images, n)
-    if not len(d): raise MLICError("no images, and so no groups to show")
+    if not len(d):
+        raise MLICError("no images, and so no groups to show")
     def why(r):
-        if not np.isnan(r.estimate): return ''
-        if r.images < min_images: return ', too few'
+        if not np.isnan(r.estimate):
+            return ''
+        if r.images < min_images:
+            return ', too few'
         return ', no positives' if r.labels and not r.positives else ', undefined'
     names = [f'{shorten(g)} ({r.images:.0f} images{why(r)})' for g,r in d.iterrows()]
-    if ax is None: ax = plt.subplots(figsize=(3.4 + text_inches(names), .9 + .35*len(d)), layout='constrained')[1]
+    if ax is None:
+        ax = plt.subplots(figsize=(3.4 + text_inches(names), .9 + .35*len(d)), layout='constrained')[1]
     error = np.clip([d.estimate - d.low, d.high - d.estimate], 0, None)
     ax.errorbar(d.estimate, range(len(d)), xerr=error, fmt='o', color=COLOURS[0], capsize=3)
     ax.set(yticks=range(len(d)), yticklabels=names, ylim=(len(d)-.5, -.5))
@@ -113,7 +119,8 @@ def group_gaps(self:MultiLabelInterpretation,
     if len(groups) < 2 or not len(cols):
         raise MLICError(f"{len(groups)} groups have at least {min_images} images and {len(cols)} labels are defined in "
                         "all of them; a gap needs two groups and a label")
-    if reference is None: reference = max(groups, key=lambda g: len(groups[g]))
+    if reference is None:
+        reference = max(groups, key=lambda g: len(groups[g]))
     check_choice('reference', reference, groups)
     kw = _arguments(self, metric, cols)
     def value(rows, W=None):
@@ -124,7 +131,8 @@ def group_gaps(self:MultiLabelInterpretation,
                for W in progress(resamples(len(self), n, self.groups, seed), -(-n//50), after=2)]
     sampled, rows = {g: np.concatenate([s[g] for s in sampled]) for g in groups}, {}
     for g in groups:
-        if g == reference: continue
+        if g == reference:
+            continue
         gap = estimates[g] - estimates[reference]
         low, high = 2*gap - np.nanquantile(sampled[g] - sampled[reference], [(1+level)/2, (1-level)/2])
         rows[g] = estimates[g], estimates[reference], gap, low, high
@@ -141,7 +149,8 @@ def plot_group_gaps(self:MultiLabelInterpretation,
     "The gaps of `group_gaps` with their intervals"
     d = self.group_gaps(by, **kwargs)
     names = [shorten(g) for g in d.index]
-    if ax is None: ax = plt.subplots(figsize=(3.4 + text_inches(names), 1 + .35*len(d)), layout='constrained')[1]
+    if ax is None:
+        ax = plt.subplots(figsize=(3.4 + text_inches(names), 1 + .35*len(d)), layout='constrained')[1]
     error = np.clip([d.gap - d.low, d.high - d.gap], 0, None)
     ax.errorbar(d.gap, range(len(d)), xerr=error, fmt='o', color=COLOURS[0], capsize=3)
     ax.axvline(0, color='.6', lw=1, zorder=0)

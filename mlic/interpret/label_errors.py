@@ -15,7 +15,8 @@ from ..metrics.inputs import as_array, check_scores
 # %% ../../nbs/interpret/label_errors.ipynb #30e5384e
 def _confident(p, y):
     "(n,) class that one label of each image confidently has: 1, 0, or -1 where the model is not sure"
-    if not 0 < y.sum() < len(y): return np.full(len(y), -1)
+    if not 0 < y.sum() < len(y):
+        return np.full(len(y), -1)
     positive, negative = p >= p[y == 1].mean(), 1 - p >= (1 - p[y == 0]).mean()
     likely = (p >= .5).astype(int)
     return np.select([positive & negative, positive, negative], [likely, 1, 0], -1)

@@ -29,8 +29,10 @@ def class_maps(
     if by == 'attention' and not own:
         raise MLICError(f"{type(model.head).__name__} has no attention of its own; choose from: gradient, gradcam")
     with eval_mode(model):
-        with torch.no_grad(): feats = [f.detach() for f in model.body(x.as_subclass(Tensor))]
-        with torch.enable_grad(): return _maps(model.head, feats, labels, by)
+        with torch.no_grad():
+            feats = [f.detach() for f in model.body(x.as_subclass(Tensor))]
+        with torch.enable_grad():
+            return _maps(model.head, feats, labels, by)
 
 def _maps(head, feats, labels, by):
     reads = [len(feats)-1] if isinstance(head.needs, str) else list(head.needs)
@@ -62,13 +64,15 @@ def plot_map(
     image = torch.as_tensor(np.asarray(image)).float()/255
     if image.ndim != 3 or len(image) not in (1,3):
         raise MLICError(f"image has shape {tuple(image.shape)}; give (C,H,W) with 1 or 3 channels")
-    if ax is None: ax = plt.subplots(figsize=(2.4,2.6), layout='constrained')[1]
+    if ax is None:
+        ax = plt.subplots(figsize=(2.4,2.6), layout='constrained')[1]
     m = torch.as_tensor(np.asarray(map)).float()[None,None]
     m = F.interpolate(m, image.shape[1:], mode='bilinear')[0,0].clamp_min(0).numpy()
     ax.imshow(image.expand(3, -1, -1).permute(1,2,0).clamp(0, 1))
     if m.max() > 0:
         ax.imshow(m, cmap='viridis', vmin=0, vmax=m.max(), alpha=.6*m/m.max())
-        if m.min() < m.max()/2: ax.contour(m, levels=[m.max()/2], colors='white', linewidths=1.2)
+        if m.min() < m.max()/2:
+            ax.contour(m, levels=[m.max()/2], colors='white', linewidths=1.2)
     for x0,y0,x1,y1 in boxes:
         box = plt.Rectangle((x0-.5, y0-.5), x1-x0, y1-y0, fill=False, ec='#E69F00', lw=1.5, ls='--')
         ax.add_patch(box)
@@ -136,9 +140,11 @@ def pointing_game(
     rows = []
     for (i,k),b in pd.DataFrame(boxes).groupby([0,1]):
         at = np.flatnonzero(images == i)
-        if not len(at) or not 0 <= k < K: continue
+        if not len(at) or not 0 <= k < K:
+            continue
         inside = np.zeros((h,w), bool)
-        for x0,y0,x1,y1 in b.to_numpy()[:,2:]: inside |= ((y0 <= y) & (y < y1))[:,None] & ((x0 <= x) & (x < x1))
+        for x0,y0,x1,y1 in b.to_numpy()[:,2:]:
+            inside |= ((y0 <= y) & (y < y1))[:,None] & ((x0 <= x) & (x < x1))
         m = maps[at[0],int(k)]
         rows.append(dict(image=int(i), label=int(k), hit=float(inside[m == m.max()].mean()), chance=inside.mean()))
     return pd.DataFrame(rows, columns=['image','label','hit','chance'])
@@ -149,7 +155,8 @@ def pointing_score(
 )->pd.Series: # pairs, hit, chance, and above_chance (hit - chance) with its 95 % interval
     "Hit rate against chance, with a bootstrap over images or groups"
     names = ['hit', 'chance', 'above_chance', 'low', 'high']
-    if not len(game): return pd.Series(dict(pairs=0) | dict.fromkeys(names, np.nan))
+    if not len(game):
+        return pd.Series(dict(pairs=0) | dict.fromkeys(names, np.nan))
     above = (game.hit - game.chance).to_numpy()[:,None]
     known, groups = np.ones(above.shape, int), game.image if groups is None else groups
     estimate, low, high = ci(lambda p, _: p.mean(), above, known, groups=groups)

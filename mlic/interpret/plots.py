@@ -36,13 +36,17 @@ def subgrid(
     ax=None, # matplotlib axes of `plt.subplots` to divide; None: a new figure
 )->tuple: # `ax`, now invisible, and an array of n axes in its place
     "Axes for `n` pictures in the place of one"
-    if not n: raise MLICError("no images to show; give at least one")
+    if not n:
+        raise MLICError("no images to show; give at least one")
     rows, cols = -(-n//cols), min(cols, n)
-    if ax is None: ax = plt.subplots(figsize=(size[0]*cols, size[1]*rows), layout='constrained')[1]
-    if ax.get_subplotspec() is None: raise MLICError("ax cannot be divided; use axes made by plt.subplots()")
+    if ax is None:
+        ax = plt.subplots(figsize=(size[0]*cols, size[1]*rows), layout='constrained')[1]
+    if ax.get_subplotspec() is None:
+        raise MLICError("ax cannot be divided; use axes made by plt.subplots()")
     ax.axis('off')
     axs = ax.get_subplotspec().subgridspec(rows, cols).subplots(squeeze=False).ravel()
-    for a in axs[n:]: a.axis('off')
+    for a in axs[n:]:
+        a.axis('off')
     return ax, axs[:n]
 
 # %% ../../nbs/interpret/plots.ipynb #e06c5a70
@@ -78,10 +82,12 @@ def heat_map(
     ax.figure.draw_without_rendering() # the layout decides how large a cell is
     box = ax.get_window_extent()
     w, h = 72/ax.figure.dpi*np.array([box.width/len(x), box.height/len(y)]) # points, the unit of fonts
-    if rotated: ax.tick_params('x', labelsize=min(10, .8*w))
+    if rotated:
+        ax.tick_params('x', labelsize=min(10, .8*w))
     ax.tick_params('y', labelsize=min(10, .8*h))
     size = min(7, w/(.7*max(map(len, text.ravel()))), .8*h) if text.any() else 0
-    if size < 4.5: return ax
+    if size < 4.5:
+        return ax
     for i,j in zip(*np.nonzero(text != '')):
         ax.text(j, i, text[i,j], ha='center', va='center', fontsize=size, color=_text_colour(im, values[i,j]))
     return ax

@@ -28,9 +28,11 @@ def prepare(
         known = (y >= 0) & (y <= 1) if soft else (y == 0) | (y == 1)
         torch._assert_async((known | (y == -1)).all(), f'targs hold a value that {name} does not take')
         return s, torch.where(known, y, 0), known, not soft or not t.is_floating_point()
-    if _binary(y): return s, y, None, True
+    if _binary(y):
+        return s, y, None, True
     known = (y >= 0) & (y <= 1) if soft else (y == 0) | (y == 1)
-    if not (known | (y == -1)).all(): _say_wrong(t, soft, name)
+    if not (known | (y == -1)).all():
+        _say_wrong(t, soft, name)
     hard = not soft or not ((y > 0) & (y < 1)).any()
     return s, y.clamp_min(0), None if known.all() else known, hard
 
@@ -47,20 +49,24 @@ def _check_tensors(logits, targs, name):
 
 def _binary(y):
     "Are all 0 or 1? Then, and only then, y - y*y is 0 everywhere (NaN and infinity give NaN)"
-    if not y.numel(): return True
+    if not y.numel():
+        return True
     low, high = torch.addcmul(y, y, y, value=-1).aminmax()
     return bool(low == 0) and bool(high == 0)
 
 def _say_wrong(targs, soft, name):
     "The error for the first target that a loss does not take"
     fine = (targs == 0) | (targs == 1) | (targs == -1) & (targs < 0) # in torch, 255 of uint8 equals -1
-    if soft: fine |= (targs >= 0) & (targs <= 1)
+    if soft:
+        fine |= (targs >= 0) & (targs <= 1)
     i, j = (int(v) for v in (~fine).nonzero()[0])
     v, allowed = targs[i,j].item(), 'from 0 to 1, and -1 (unknown)' if soft else '0, 1 and -1 (unknown)'
     message = f"targs[{i},{j}] is {v}: {name} takes {allowed}"
-    if -1 < v < 0: message += "; a mixture with an unknown label is unknown: take mlic's MixUp or CutMix, not fastai's"
-    elif 0 < v < 1: message += ("; for soft targets (mixup, label smoothing) choose an element-wise loss "
-                                "(bce, wbce, focal, asl), softf1 or zlpr")
+    if -1 < v < 0:
+        message += "; a mixture with an unknown label is unknown: take mlic's MixUp or CutMix, not fastai's"
+    elif 0 < v < 1:
+        message += ("; for soft targets (mixup, label smoothing) choose an element-wise loss "
+                    "(bce, wbce, focal, asl), softf1 or zlpr")
     raise MLICError(message)
 
 # %% ../../nbs/losses/base.ipynb #b1a5e011
@@ -113,9 +119,12 @@ class ElementLoss(MLICLoss):
         one, zero = torch.ones_like(y), torch.zeros_like(y)
         return y*self.terms(s, one, known) + (1-y)*self.terms(s, zero, known)
     def reduce(self, x, known):
-        if known is not None: x = x*known
-        if self.reduction == 'none': return x
-        if self.reduction == 'sum': return x.sum()
+        if known is not None:
+            x = x*known
+        if self.reduction == 'none':
+            return x
+        if self.reduction == 'sum':
+            return x.sum()
         return x.mean() if known is None else x.sum()/known.sum().clamp_min(1)
 
 class RankingLoss(MLICLoss):
@@ -135,7 +144,8 @@ def check_prevalence(
 )->Tensor: # float64
     "The prevalences as a tensor; an `MLICError` names the first that is not a fraction"
     p = torch.as_tensor(prevalence, dtype=torch.float64)
-    if p.ndim != 1: raise MLICError(f"prevalence must have shape (K,), got {tuple(p.shape)}")
+    if p.ndim != 1:
+        raise MLICError(f"prevalence must have shape (K,), got {tuple(p.shape)}")
     bad = ~((p >= 0) & (p <= 1))
     if bad.any():
         k = int(bad.nonzero()[0])
@@ -175,7 +185,8 @@ def _gradient(loss, x, t):
     return out.detach(), torch.autograd.grad(out, x)[0]
 
 def _promise(kept, loss, text):
-    if not kept: raise MLICError(f"{loss}: {text}")
+    if not kept:
+        raise MLICError(f"{loss}: {text}")
 
 def check_loss(
     loss, # a loss with reduction 'mean' or 'sum'
@@ -190,12 +201,15 @@ def check_loss(
     for N,k in shapes:
         targs = torch.randint(-1, 2, (N,k), generator=g)
         kinds = [targs, torch.zeros(N,k), torch.ones(N,k), -torch.ones(N,k)]
-        if getattr(loss, 'soft', False): kinds.append(torch.rand(N, k, generator=g))
+        if getattr(loss, 'soft', False):
+            kinds.append(torch.rand(N, k, generator=g))
         for t in kinds:
             x = torch.randn(N, k, generator=g, dtype=torch.float64).requires_grad_()
             if gradients:
-                try: torch.autograd.gradcheck(lambda v: loss(v, t), x)
-                except RuntimeError as e: raise MLICError(f"{loss}: the gradient is not the derivative ({e})") from e
+                try:
+                    torch.autograd.gradcheck(lambda v: loss(v, t), x)
+                except RuntimeError as e:
+                    raise MLICError(f"{loss}: the gradient is not the derivative ({e})") from e
             for dtype in (torch.float32, torch.float16, torch.bfloat16):
                 for size in (1., 1e2, 1e4):
                     out, grad = _gradient(loss, (x.sign()*size).to(dtype), t)

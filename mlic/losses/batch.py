@@ -23,14 +23,17 @@ class SoftF1Loss(MLICLoss):
         self.average = check_choice('average', average, ('macro','micro'))
     def terms(self, s, y, known):
         p = torch.sigmoid(s)
-        if known is not None: p = p*known
+        if known is not None:
+            p = p*known
         total = lambda x: x.sum(0) if self.average == 'macro' else x.sum()
         return 1 - 2*total(p*y)/(total(p) + total(y)).clamp_min(torch.finfo(p.dtype).tiny)
     def reduce(self, x, known):
-        if known is None: return x if self.reduction == 'none' else getattr(x, self.reduction)()
+        if known is None:
+            return x if self.reduction == 'none' else getattr(x, self.reduction)()
         some = known.any(0) if self.average == 'macro' else known.any() # labels without known targets have no loss
         x = x*some
-        if self.reduction == 'none': return x
+        if self.reduction == 'none':
+            return x
         return x.sum() if self.reduction == 'sum' else x.sum()/some.sum().clamp_min(1)
 
 # %% ../../nbs/losses/batch.ipynb #e4b0e008

@@ -33,7 +33,8 @@ class _Balanced(PrevalenceLoss):
             raise MLICError(f"prevalence goes with balance='label'; with balance={balance!r} leave it out")
     def weights(self, y, known):
         "Weights of positives and of negatives; 0 for those that do not occur"
-        if self.balance == 'label': beta = self.prevalence_like(y)
+        if self.balance == 'label':
+            beta = self.prevalence_like(y)
         else:
             dims, k = (1,) if self.balance == 'image' else (0,1), torch.ones_like(y) if known is None else known.to(y)
             beta = y.sum(dims, keepdim=True)/k.sum(dims, keepdim=True).clamp_min(1)
@@ -60,7 +61,8 @@ class WeightedBCELoss(_Balanced):
 def _focal(s, y, gamma_pos, gamma_neg):
     "BCE terms times (1-p)^gamma_pos for positives and p^gamma_neg for negatives"
     ce = _bce(s, y)
-    if gamma_pos == gamma_neg == 0: return ce
+    if gamma_pos == gamma_neg == 0:
+        return ce
     wrong = F.logsigmoid(torch.where(y == 1, -s, s)) # log of the probability of the wrong answer
     gamma = gamma_pos if gamma_pos == gamma_neg else torch.where(y == 1, gamma_pos, gamma_neg).to(s)
     return ce*torch.exp(gamma*wrong)
@@ -106,10 +108,12 @@ class AsymmetricLoss(ElementLoss):
         super().__init__(reduction)
         self.gamma_neg, self.gamma_pos, self.clip = gamma_neg, gamma_pos, clip
     def terms(self, s, y, known):
-        if self.clip == 0: return _focal(s, y, self.gamma_pos, self.gamma_neg)
+        if self.clip == 0:
+            return _focal(s, y, self.gamma_pos, self.gamma_neg)
         pm = (torch.sigmoid(s) - self.clip).clamp_min(0)
         neg = -torch.log1p(-pm)
-        if self.gamma_neg: neg = neg*pm.clamp_min(1e-30)**self.gamma_neg
+        if self.gamma_neg:
+            neg = neg*pm.clamp_min(1e-30)**self.gamma_neg
         return torch.where(y == 1, _focal(s, torch.ones_like(y), self.gamma_pos, 0.), neg)
 
 # %% ../../nbs/losses/elementwise.ipynb #c2e1e011

@@ -26,7 +26,8 @@ class MissingLoss(ElementLoss):
         "Tell the loss how far the training is; the callback `LossEpoch` does"
         self.epoch = epoch
     def terms(self, s, y, known):
-        if self.missing == 'absent': return self.assumed(s, y, (y < 1) if known is None else (y < 1) & known, known)
+        if self.missing == 'absent':
+            return self.assumed(s, y, (y < 1) if known is None else (y < 1) & known, known)
         return self.assumed(s, y, torch.zeros_like(y, dtype=torch.bool) if known is None else ~known, None)
     def soft_terms(self, s, y, known): return self.terms(s, y, known)
     def reduce(self, x, known): return super().reduce(x, known if self.missing == 'absent' else None)
@@ -65,7 +66,8 @@ class ExpectedPositiveLoss(MissingLoss):
         Y, # (N,K) training targets of 0, 1 and -1 (unknown)
     ):
         "Take the mean number of annotated positives, where none was given; it is too low where many are missing"
-        if self.positives is None: self.positives = float((torch.as_tensor(Y) == 1).sum(1).double().mean())
+        if self.positives is None:
+            self.positives = float((torch.as_tensor(Y) == 1).sum(1).double().mean())
         return self
     def assumed(self, s, y, missing, known):
         if self.positives is None:
@@ -90,7 +92,8 @@ class LargeLoss(MissingLoss):
     def assumed(self, s, y, missing, known):
         plain, candidates = y*_pos(s) + (1-y)*_neg(s), missing & (y == 0)
         fraction = min(self.epoch*self.delta, 1.)
-        if fraction == 0 or not s.numel(): return plain
+        if fraction == 0 or not s.numel():
+            return plain
         n = torch.tensor(float(s.numel()), device=s.device) if known is None else known.sum()
         k = (n*fraction).ceil().long().clamp(1, s.numel())
         size = torch.where(candidates, plain.detach(), -1.)
@@ -115,7 +118,8 @@ class SPLCLoss(MissingLoss):
     def assumed(self, s, y, missing, known):
         focal = lambda z: _pos(z)*torch.exp(self.gamma*F.logsigmoid(-z)) # (1-p)^gamma (-log p)
         no = focal(-s)
-        if self.epoch >= self.start: no = torch.where(missing & (torch.sigmoid(s) > self.tau), focal(s), no)
+        if self.epoch >= self.start:
+            no = torch.where(missing & (torch.sigmoid(s) > self.tau), focal(s), no)
         return y*focal(s - self.margin) + (1-y)*no
 
 # %% ../../nbs/losses/missing.ipynb #f5c0e031
@@ -128,11 +132,13 @@ class PartialBCELoss(ElementLoss):
         reduction='mean', # 'mean', 'sum' or 'none'; 'mean' divides by N*K
     ):
         super().__init__(reduction)
-        if gamma == 0: raise MLICError("gamma is 0, but the weight depends on the known fraction: give another gamma")
+        if gamma == 0:
+            raise MLICError("gamma is 0, but the weight depends on the known fraction: give another gamma")
         self.at_tenth, self.gamma = at_tenth, gamma
     def terms(self, s, y, known):
         bce = F.binary_cross_entropy_with_logits(s, y, reduction='none')
-        if known is None: return bce
+        if known is None:
+            return bce
         alpha = (self.at_tenth - 1)/(.1**self.gamma - 1)
         fraction = known.to(s).mean(1, keepdim=True).clamp_min(1/s.shape[1])
         return (alpha*fraction**self.gamma + 1 - alpha)*bce*known

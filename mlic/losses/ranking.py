@@ -32,21 +32,25 @@ class _LSEP(torch.autograd.Function):
             t = torch.where(pos, -s, low)
             h, f = t.logsumexp(1), t.softmax(1)
             z[:,:-1].masked_fill_(pos, low)
-        if known is not None: z[:,:-1].masked_fill_(~known, low)
+        if known is not None:
+            z[:,:-1].masked_fill_(~known, low)
         z[:,-1] = -h # h: LSE over positives of -s; far below zero where there is none
         top = z.amax(1)
         z = torch.softmax(z, 1, out=z if sparse else None)
         g, rest = z[:,:-1], z[:,-1]
         total = g.sum(1)
         loss = torch.where(rest < tiny, h + top - z.amax(1).log(), (total/rest).log1p())
-        if sparse: g[i,k] = f*(-total/p)[i]
-        else: g.sub_(f*total[:,None])
+        if sparse:
+            g[i,k] = f*(-total/p)[i]
+        else:
+            g.sub_(f*total[:,None])
         ctx.save_for_backward(g, s, pos, known)
         return loss
     @staticmethod
     def backward(ctx, grad):
         g, s, pos, known = ctx.saved_tensors
-        if torch.is_grad_enabled(): g = _lsep_gradient(s, pos, known) # a second derivative is wanted
+        if torch.is_grad_enabled():
+            g = _lsep_gradient(s, pos, known) # a second derivative is wanted
         return g*grad[:,None], None, None, None
 
 def _lsep_gradient(s, pos, known):
@@ -85,7 +89,8 @@ class LSEPLoss(RankingLoss):
         self.pairs = pairs
     def terms(self, s, y, known):
         exact = _lsep(s, y, known)
-        if self.pairs is None: return exact
+        if self.pairs is None:
+            return exact
         pos, neg = positives_negatives(y, known)
         v, u, some = _sample_pairs(s, pos, neg, self.pairs)
         few = ~some | (pos.sum(1)*neg.sum(1) <= self.pairs)
@@ -160,9 +165,11 @@ class WARPLoss(RankingLoss):
         self.margin, self.samples = margin, samples
     def terms(self, s, y, known):
         pos, neg = positives_negatives(y, known)
-        if self.samples is None: return _SortedHinge.apply(s, pos, neg, self.margin, _harmonic)
+        if self.samples is None:
+            return _SortedHinge.apply(s, pos, neg, self.margin, _harmonic)
         i, u = (pos & neg.any(1, keepdim=True)).nonzero(as_tuple=True)
-        if not len(i): return (s*0).sum(1)
+        if not len(i):
+            return (s*0).sum(1)
         v = torch.multinomial(neg[i].float(), self.samples, replacement=True)
         gap = self.margin + s[i[:,None],v] - s[i,u][:,None] # (positives, samples)
         first = (gap > 0).float().argmax(1, keepdim=True) # the first that violates
@@ -190,7 +197,8 @@ class TwoWayLoss(RankingLoss):
         reduction='mean', # 'mean', 'sum' or 'none'
     ):
         super().__init__(reduction)
-        if min(T_pos, T_neg) <= 0: raise MLICError(f"T_pos={T_pos}, T_neg={T_neg}: temperatures are above 0")
+        if min(T_pos, T_neg) <= 0:
+            raise MLICError(f"T_pos={T_pos}, T_neg={T_neg}: temperatures are above 0")
         self.T_pos, self.T_neg = T_pos, T_neg
     def terms(self, s, y, known):
         pos, neg = positives_negatives(y, known)

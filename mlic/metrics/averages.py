@@ -24,11 +24,13 @@ def check_weights(
     N, # images
 ): # (B,N), or None
     "Weights as sets of weights"
-    if sample_weight is None: return None
+    if sample_weight is None:
+        return None
     W = as_array(sample_weight)
     if W.ndim not in (1, 2) or W.shape[-1] != N:
         raise MLICError(f"sample_weight has shape {W.shape}; give (N,) or (B,N) with N={N} images")
-    if W.dtype.kind not in 'iuf': W = W.astype(np.float64)
+    if W.dtype.kind not in 'iuf':
+        W = W.astype(np.float64)
     if W.size and not (W.min() >= 0 and W.max() < np.inf):
         raise MLICError("sample_weight has a negative or infinite value or NaN; weights are numbers from 0 on")
     return np.atleast_2d(W)
@@ -38,7 +40,8 @@ def unbatched(
     sample_weight, # as the metric was given it
 ): # a float where it is one number
     "What a metric returns: a value per set of weights, and one value for one set"
-    if sample_weight is not None and as_array(sample_weight).ndim == 1: values = values[0]
+    if sample_weight is not None and as_array(sample_weight).ndim == 1:
+        values = values[0]
     return float(values) if np.ndim(values) == 0 else values
 
 def by_block(
@@ -56,7 +59,8 @@ def ratio(
 )->np.ndarray: # float64
     "a/b; NaN for 0/0"
     a, b = (as_array(x).astype(np.float64) for x in (a, b))
-    with np.errstate(invalid='ignore', divide='ignore'): return np.where(b > 0, a/b, np.nan)
+    with np.errstate(invalid='ignore', divide='ignore'):
+        return np.where(b > 0, a/b, np.nan)
 
 def mean_defined(
     values, # (M,) or (B,M), NaN where undefined
@@ -64,7 +68,8 @@ def mean_defined(
     "Mean over the last axis of those that are defined; NaN where none is"
     values = np.asarray(values, dtype=np.float64)
     ok = ~np.isnan(values)
-    if values.ndim == 1: return values[ok].mean() if ok.any() else np.float64(np.nan)
+    if values.ndim == 1:
+        return values[ok].mean() if ok.any() else np.float64(np.nan)
     return ratio(np.where(ok, values, 0.).sum(-1), ok.sum(-1))
 
 def mean_over_images(
@@ -72,7 +77,8 @@ def mean_over_images(
     W=None, # (B,N) weights, or None
 ): # () or (B,)
     "Mean of a value per image, over the images where it is defined"
-    if W is None: return mean_defined(values)
+    if W is None:
+        return mean_defined(values)
     ok = ~np.isnan(values)
     return by_block(lambda w: ratio(w @ np.where(ok, values, 0.), w @ ok.astype(np.float64)), W)
 
@@ -83,9 +89,11 @@ def average_counts(
     W=None, # (B,N) weights, or None
 ): # () or (K,); with weights (B,) or (B,K)
     "A ratio of sums: of each label, of all elements, or of each image; then the mean"
-    if average == 'examples': return mean_over_images(ratio(*parts(*(x.sum(1) for x in arrays))), W)
+    if average == 'examples':
+        return mean_over_images(ratio(*parts(*(x.sum(1) for x in arrays))), W)
     axis = None if average == 'micro' else 0
-    if W is None: values = ratio(*parts(*(x.sum(axis) for x in arrays)))
+    if W is None:
+        values = ratio(*parts(*(x.sum(axis) for x in arrays)))
     else:
         a, b = parts(*((x.sum(1) if average == 'micro' else x).astype(np.float64) for x in arrays))
         values = by_block(lambda w: ratio(w.astype(np.float64) @ a, w.astype(np.float64) @ b), W)

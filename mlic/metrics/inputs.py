@@ -15,7 +15,8 @@ def as_array(
     x, # array, tensor on any device, list or DataFrame
 )->np.ndarray:
     "`x` as a numpy array; bfloat16, which numpy does not have, becomes float32"
-    if not is_tensor(x): return np.asarray(x)
+    if not is_tensor(x):
+        return np.asarray(x)
     x = x.detach().as_subclass(torch.Tensor).cpu()
     return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
 
@@ -23,9 +24,12 @@ def as_array(
 def _as_scores(x, name):
     "`x` as a float array: float32 stays, half precision becomes float32, everything else float64"
     x = as_array(x)
-    if x.dtype in (np.float32, np.float64): return x
-    try: return x.astype(np.float32 if x.dtype == np.float16 else np.float64)
-    except (TypeError, ValueError) as e: raise MLICError(f"{name} must be numbers, got {x.dtype}: {e}") from e
+    if x.dtype in (np.float32, np.float64):
+        return x
+    try:
+        return x.astype(np.float32 if x.dtype == np.float16 else np.float64)
+    except (TypeError, ValueError) as e:
+        raise MLICError(f"{name} must be numbers, got {x.dtype}: {e}") from e
 
 def check_scores(
     probs, # (N,K) scores
@@ -34,17 +38,21 @@ def check_scores(
 ): # the scores as float32 or float64, or (scores, targets), as numpy arrays
     "Scores and targets as arrays of one shape; an `MLICError` names what is wrong and where"
     probs = _as_scores(probs, name)
-    if probs.ndim != 2: raise MLICError(f"{name} must have shape (N,K), got {probs.shape}")
+    if probs.ndim != 2:
+        raise MLICError(f"{name} must have shape (N,K), got {probs.shape}")
     if probs.size and np.isnan(probs.min()):
         i,j = np.argwhere(np.isnan(probs))[0]
         raise MLICError(f"{name}[{i},{j}] is NaN; a score must be a number (has training diverged?)")
-    if targs is None: return probs
+    if targs is None:
+        return probs
     targs = as_array(targs)
     if probs.shape != targs.shape:
         raise MLICError(f"{name} and targs must have one shape (N,K), got {probs.shape} and {targs.shape}")
-    try: return probs, check_targs(targs, unknown=True)
+    try:
+        return probs, check_targs(targs, unknown=True)
     except MLICError as e:
-        if not np.isin(probs, (-1, 0, 1)).all(): raise
+        if not np.isin(probs, (-1, 0, 1)).all():
+            raise
         raise MLICError(f"{e}; and {name} has no other values than labels have. Are the arguments swapped? "
                         f"The order is ({name}, targs)") from None
 
@@ -55,16 +63,20 @@ def round_down(
 ): # of that type
     "The largest numbers of a type that are not above `x`"
     x = np.asarray(x, dtype=np.float64)
-    with np.errstate(over='ignore'): y = x.astype(dtype)
+    with np.errstate(over='ignore'):
+        y = x.astype(dtype)
     return np.where(y > x, np.nextafter(y, np.asarray(-np.inf, dtype)), y)
 
 def _thresholds(threshold, K):
     "A number or (K,) as float64, checked"
-    try: t = as_array(threshold).astype(np.float64)
+    try:
+        t = as_array(threshold).astype(np.float64)
     except (TypeError, ValueError):
         raise MLICError(f"threshold is {threshold!r}; give a number, one per label, or a fitted thresholder") from None
-    if t.shape not in ((), (K,)): raise MLICError(f"threshold has shape {t.shape}; there are {K} labels")
-    if np.isnan(t).any(): raise MLICError("threshold is NaN; give +inf for a label that is never to be predicted")
+    if t.shape not in ((), (K,)):
+        raise MLICError(f"threshold has shape {t.shape}; there are {K} labels")
+    if np.isnan(t).any():
+        raise MLICError("threshold is NaN; give +inf for a label that is never to be predicted")
     return t
 
 def above(

@@ -23,7 +23,8 @@ class ValidScores:
         learn, # Learner, after a batch
     ):
         "Keep the batch, unless another metric has done so"
-        if len(self.probs) > learn.iter: return
+        if len(self.probs) > learn.iter:
+            return
         act = getattr(learn.loss_func, 'activation', torch.sigmoid)
         self.probs.append(act(learn.to_detach(learn.pred, cpu=False)))
         self.targs.append(learn.to_detach(learn.y, cpu=False))

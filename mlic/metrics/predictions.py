@@ -60,7 +60,8 @@ def fbeta(
     sample_weight=None, # (N,), or (B,N) for B values
 )->float: # NaN where nothing is defined
     "(1+b) TP / ((1+b) TP + b FN + FP) with b = beta squared"
-    if not 0 <= beta < np.inf: raise MLICError(f"beta is {beta!r}; it must be a number from 0 on")
+    if not 0 <= beta < np.inf:
+        raise MLICError(f"beta is {beta!r}; it must be a number from 0 on")
     b = beta**2
     parts = lambda tp, fp, fn: ((1+b)*tp, (1+b)*tp + b*fn + fp)
     return _from_counts(parts, probs, targs, threshold, average, sample_weight)

@@ -53,9 +53,11 @@ def log_loss(
 def _bins(p, bins, spacing):
     "The bin (n,) of each probability of one label"
     check_choice('spacing', spacing, ('width', 'mass'))
-    if not (bins == int(bins) and bins >= 1): raise MLICError(f"bins is {bins!r}; give a whole number from 1 on")
+    if not (bins == int(bins) and bins >= 1):
+        raise MLICError(f"bins is {bins!r}; give a whole number from 1 on")
     inner = np.linspace(0, 1, int(bins)+1)[1:-1]
-    if spacing == 'mass': inner = np.quantile(p, inner) if len(p) else inner
+    if spacing == 'mass':
+        inner = np.quantile(p, inner) if len(p) else inner
     return np.searchsorted(inner, p)
 
 def reliability_curve(
@@ -87,7 +89,8 @@ def ece(
     "Expected calibration error of each label: mean over images of the gap of their bin; then the mean over labels"
     average = check_average(average, ('macro', None))
     probs, targs = as_array(probs), as_array(targs)
-    if probs.ndim == 1: probs, targs, average = probs[:,None], targs[:,None] if targs.ndim == 1 else targs, 'macro'
+    if probs.ndim == 1:
+        probs, targs, average = probs[:,None], targs[:,None] if targs.ndim == 1 else targs, 'macro'
     probs, targs = _probabilities(probs, targs)
     W = check_weights(sample_weight, len(probs))
     sets = [None] if W is None else W
@@ -95,6 +98,7 @@ def ece(
     for b,w in enumerate(sets):
         for k in range(probs.shape[1]):
             mean, positive, n = reliability_curve(probs[:,k], targs[:,k], bins, spacing, w)
-            if len(n): values[b,k] = (n*np.abs(mean - positive)).sum()/n.sum()
+            if len(n):
+                values[b,k] = (n*np.abs(mean - positive)).sum()/n.sum()
     values = mean_defined(values) if average == 'macro' else values
     return unbatched(values[0] if W is None else values, sample_weight)

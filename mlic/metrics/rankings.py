@@ -17,7 +17,8 @@ def _label_scores(p, y):
     "(AP, AUC) of one label: p (n,) scores, y (n,) of 0, 1, -1; NaN where undefined"
     pos, neg = sorted_scores(p, y)
     P, N = len(pos), len(neg)
-    if not P: return np.nan, np.nan
+    if not P:
+        return np.nan, np.nan
     below, upto, first = neg.searchsorted(pos), neg.searchsorted(pos, 'right'), pos.searchsorted(pos)
     tp = P - first # positives at or above the score of each positive
     return float((tp/(tp + (N - below))).mean()), (float((below + upto).sum())/(2*P*N) if N else np.nan)
@@ -36,7 +37,8 @@ def _weighted_label(p, y, rows, W, auc):
     order = known[np.argsort(-p[known], kind='stable')]
     s, pos = p[order], y[order] == 1
     where = np.flatnonzero(pos) # positives among the sorted
-    if not len(where): return np.full(len(W), np.nan)
+    if not len(where):
+        return np.full(len(W), np.nan)
     last = np.flatnonzero(np.r_[s[1:] != s[:-1], True]) # where each run of equal scores ends
     run = np.searchsorted(last, where) # the run that each positive is in
     ends = np.searchsorted(where, last[run], side='right') - 1
@@ -51,7 +53,8 @@ def _weighted_label(p, y, rows, W, auc):
         tp = np.cumsum(wp, 1, dtype=kind)
         wp, P, total = wp.astype(np.float64), tp[:,-1].astype(np.float64), all_to[:,-1]
         tp_to = tp[:,ends] # positives down to the end of the run of each positive
-        if not auc: return ratio((wp*ratio(tp_to, all_to[:,run])).sum(1, where=wp > 0), P)
+        if not auc:
+            return ratio((wp*ratio(tp_to, all_to[:,run])).sum(1, where=wp > 0), P)
         before = np.where(run > 0, all_to[:,run-1], 0) - np.where(starts > 0, tp[:,starts-1], 0) # negatives above
         upto = all_to[:,run] - tp_to # negatives at or above
         return 1 - ratio((wp*(before + upto)).sum(1)/2, P*(total - P))
@@ -62,11 +65,13 @@ def _rank_metric(probs, targs, average, sample_weight, which):
     average = check_average(average)
     probs, targs = check_scores(probs, targs)
     W, (N, K) = check_weights(sample_weight, len(probs)), probs.shape
-    if average == 'examples': values = mean_over_images(image_rankings(probs, targs)[('ap', 'auc')[which]], W)
+    if average == 'examples':
+        values = mean_over_images(image_rankings(probs, targs)[('ap', 'auc')[which]], W)
     elif average == 'micro':
         p, y = probs.ravel(), targs.ravel()
         values = _label_scores(p, y)[which] if W is None else _weighted_label(p, y, np.arange(N).repeat(K), W, which)
-    elif W is None: values = label_rankings(probs, targs)[which]
+    elif W is None:
+        values = label_rankings(probs, targs)[which]
     else:
         columns = [_weighted_label(p, y, None, W, which) for p,y in label_columns(probs, targs)]
         values = np.stack(columns, 1) if K else np.empty((len(W), 0))
@@ -109,7 +114,8 @@ def average_precision_11(
         ends = np.flatnonzero(np.r_[np.diff(p[order]) != 0, True]) if len(order) else []
         for b,w in enumerate(sets):
             tp, n = np.cumsum(w[order]*(y[order] == 1))[ends], np.cumsum(w[order])[ends]
-            if not len(tp) or not tp[-1] > 0: continue
+            if not len(tp) or not tp[-1] > 0:
+                continue
             highest = np.maximum.accumulate(np.nan_to_num(ratio(tp, n))[::-1])[::-1] # at this recall or above
             at = np.searchsorted(tp*10, np.arange(11)*tp[-1]*(1 - 1e-12))
             values[b,k] = highest[at].mean()
@@ -124,7 +130,8 @@ def image_rankings(
 )->dict: # (N,) each, NaN where undefined: ap, auc, ranking (loss), depth (coverage), top (is the first label right)
     "What the example-based rankings are means of"
     N, K = probs.shape
-    if not K: return dict.fromkeys(('ap','auc','ranking','depth','top'), np.full(N, np.nan))
+    if not K:
+        return dict.fromkeys(('ap','auc','ranking','depth','top'), np.full(N, np.nan))
     pos, neg = targs == 1, targs == 0
     P, M = pos.sum(1), neg.sum(1)
     i, u = pos.nonzero()

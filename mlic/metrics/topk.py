@@ -53,7 +53,8 @@ def propensities(
     b=1.5, # B of Jain 2016; .4 for Wikipedia, 2.6 for Amazon
 )->np.ndarray: # (K,), each above 0 and at most 1
     "The probability that a true label is annotated, as Jain 2016 estimates it"
-    if not N >= 3: raise MLICError(f"N is {N!r}; the estimate needs at least 3 images")
+    if not N >= 3:
+        raise MLICError(f"N is {N!r}; the estimate needs at least 3 images")
     return 1/(1 + (np.log(N) - 1)*(b + 1)**a*(np.asarray(positives, dtype=np.float64) + b)**-a)
 
 def psp_at_k(

@@ -59,7 +59,8 @@ def _probe(net, size=128):
     image = torch.zeros(1, channels, size, size, dtype=weight.dtype, device=weight.device)
     how = "give Body(net, stages=[Stage(channels, stride), ...])"
     try:
-        with eval_mode(net), torch.no_grad(): maps = net(image)
+        with eval_mode(net), torch.no_grad():
+            maps = net(image)
     except Exception as e:
         raise MLICError(f"{type(net).__name__} fails on an image of {tuple(image.shape)} ({e}); {how}") from e
     maps = [maps] if isinstance(maps, torch.Tensor) else maps
@@ -71,7 +72,8 @@ def _probe(net, size=128):
 
 # %% ../../nbs/models/backbones.ipynb #23001759
 BACKBONES = Registry('backbone') # short name -> name of a timm network, or a function (in_chans) -> module
-for _name in ('resnet18', 'resnet34', 'resnet50', 'resnet101', 'densenet121', 'darknet53'): BACKBONES[_name] = _name
+for _name in ('resnet18', 'resnet34', 'resnet50', 'resnet101', 'densenet121', 'darknet53'):
+    BACKBONES[_name] = _name
 BACKBONES['seresnet'] = 'legacy_seresnet18'
 BACKBONES['darknet'] = 'darknet17'
 _pools = ('own', 'token', 'mean', 'token+mean')
@@ -81,7 +83,8 @@ def check_backbone(
 ): # what the name stands for: a timm name, or a function (in_chans) -> module
     "The network behind a name; an unknown name is an `MLICError` that lists near ones"
     arch = BACKBONES[name] if name in BACKBONES else name
-    if callable(arch) or isinstance(arch, str) and timm.is_model(arch): return arch
+    if callable(arch) or isinstance(arch, str) and timm.is_model(arch):
+        return arch
     near = ', '.join(timm.list_models(f'*{str(name)[:5]}*')[:8]) or 'none'
     raise MLICError(f"unknown backbone {name!r}; choose from {', '.join(BACKBONES)} or a name of timm.list_models(); "
                     f"near: {near}")
@@ -95,21 +98,28 @@ def backbone(
     size=None, # image size of a transformer with position embeddings; None: the one it was trained with
 )->Body:
     "A backbone by name; weights that cannot be had or do not fit are an `MLICError`, never replaced by random ones"
-    if isinstance(name, nn.Module): return _own(name, weights)
+    if isinstance(name, nn.Module):
+        return _own(name, weights)
     arch = check_backbone(name)
     if callable(arch):
         body = _own(arch(in_chans), None)
-        if weights is not None: body.net.load_state_dict(read_weights(Path(weights)))
+        if weights is not None:
+            body.net.load_state_dict(read_weights(Path(weights)))
         return body
     kw = dict(in_chans=in_chans)
-    if size is not None: kw['img_size'] = size
+    if size is not None:
+        kw['img_size'] = size
     kw.update(dict(features_only=True) if pool is None else dict(num_classes=0))
-    if pool is not None: check_choice('pool', pool, _pools)
+    if pool is not None:
+        check_choice('pool', pool, _pools)
     make = lambda pretrained: timm.create_model(arch, pretrained=pretrained, **kw)
     net = _random(name, make, pool, size)
-    if weights in ('pretrained', 'imagenet'): net = _download(name, arch, net, make, in_chans)
-    elif weights is not None: _load(net, arch, Path(weights), in_chans)
-    if pool is not None: net = _Pooled(net, pool)
+    if weights in ('pretrained', 'imagenet'):
+        net = _download(name, arch, net, make, in_chans)
+    elif weights is not None:
+        _load(net, arch, Path(weights), in_chans)
+    if pool is not None:
+        net = _Pooled(net, pool)
     stages = [Stage(net.channels, net.size)] if pool is not None else None
     return Body(net, stages, Preprocessing() if weights is None else _preprocessing(net.pretrained_cfg, size))
 
@@ -122,12 +132,15 @@ def _own(net, weights):
 
 def _random(name, make, pool, size):
     "A timm network with random weights"
-    try: return make(False)
+    try:
+        return make(False)
     except TypeError as e:
-        if size is None: raise
+        if size is None:
+            raise
         raise MLICError(f"{name!r} takes images of any size ({e}); leave out size={size}") from e
     except (RuntimeError, AssertionError, AttributeError) as e:
-        if pool is not None: raise
+        if pool is not None:
+            raise
         raise MLICError(f"backbone {name!r} has no feature maps ({e}); take pool='own', its pooled features, "
                         "or a convolutional network") from e
 
@@ -146,8 +159,10 @@ def _download(name, arch, net, make, in_chans):
     if not url:
         raise MLICError(f"timm has no ImageNet weights of {name!r}; give the path of a file, "
                         f"weights='weights/{arch}.safetensors', or take another backbone")
-    if in_chans != 3: _say_adapted(arch, 3, in_chans)
-    try: return make(True)
+    if in_chans != 3:
+        _say_adapted(arch, 3, in_chans)
+    try:
+        return make(True)
     except Exception as e: # any error of a download
         file = f'{arch}.safetensors' if url.endswith('/model.safetensors') else url.split('/')[-1]
         raise MLICError(f"the pretrained weights of {name!r} cannot be downloaded ({type(e).__name__}); fetch {url} on "
@@ -170,7 +185,8 @@ class _Pooled(nn.Module):
         width = getattr(net, 'head_hidden_size', None) or net.num_features
         self.channels = width if pool == 'own' else net.num_features*len(pool.split('+'))
     def forward(self, x):
-        if self.pool == 'own': f = self.net(x)
+        if self.pool == 'own':
+            f = self.net(x)
         else:
             tokens = self.net.forward_features(x)
             parts = dict(token=lambda: tokens[:,0], mean=lambda: tokens[:,self.prefix:].mean(1))
@@ -183,7 +199,8 @@ def preprocessing(
 )->Preprocessing:
     "How timm prepares images for the pretrained weights of a backbone, without building it"
     arch = check_backbone(name)
-    if callable(arch): return Preprocessing()
+    if callable(arch):
+        return Preprocessing()
     return _preprocessing(timm.get_pretrained_cfg(arch).to_dict(), None)
 
 # %% ../../nbs/models/backbones.ipynb #13383f7d
@@ -192,16 +209,21 @@ def read_weights(
 )->dict: # name -> tensor
     "A state dict from a file, without running any code that the file may hold"
     path = Path(path)
-    if not path.is_file(): raise MLICError(f"weights: no file {path}")
+    if not path.is_file():
+        raise MLICError(f"weights: no file {path}")
     try:
-        if path.suffix == '.safetensors': state = load_file(path)
-        else: state = torch.load(path, map_location='cpu', weights_only=True)
-    except SafetensorError as e: raise MLICError(f"{path}: not a safetensors file ({e})") from e
+        if path.suffix == '.safetensors':
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location='cpu', weights_only=True)
+    except SafetensorError as e:
+        raise MLICError(f"{path}: not a safetensors file ({e})") from e
     except (pickle.UnpicklingError, RuntimeError, OSError, ValueError, EOFError) as e:
         raise MLICError(f"{path}: no state dict that can be read safely ({type(e).__name__}); save it with "
                         "safetensors, or with torch.save(model.state_dict(), path)") from e
     for key in ('state_dict', 'model'):
-        if isinstance(state, dict) and isinstance(state.get(key), dict): state = state[key]
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
     if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise MLICError(f"{path}: not a state dict (a dict of tensors)")
     return state
@@ -211,7 +233,8 @@ def _bare(state):
     "Without prefixes that all keys share, such as module., densenet121. and those of timm's wrappers"
     while True:
         first = {k.split('.')[0] for k in state}
-        if len(first) != 1 or first == {'features'} or not all('.' in k for k in state): return state
+        if len(first) != 1 or first == {'features'} or not all('.' in k for k in state):
+            return state
         state = {k.split('.', 1)[1]: v for k,v in state.items()}
 
 def _flat(k): return k.replace('.', '_') # timm flattens nested names of a features-only network
@@ -230,9 +253,12 @@ def _matched(net, arch, state):
     top = tuple(f'{_flat(t)}_' for t in ((top,) if isinstance(top, str) else top))
     found, unknown, unused = {}, [], []
     for k,v in state.items():
-        if _flat(k) not in name and _flat(k) not in above: k = _today(k)
-        if _flat(k) in name: found[name[_flat(k)]] = v
-        else: (unused if _flat(k) in above or _flat(k).startswith(top) else unknown).append(k)
+        if _flat(k) not in name and _flat(k) not in above:
+            k = _today(k)
+        if _flat(k) in name:
+            found[name[_flat(k)]] = v
+        else:
+            (unused if _flat(k) in above or _flat(k).startswith(top) else unknown).append(k)
     return found, unknown, unused
 
 def _adapt(net, arch, found, in_chans):

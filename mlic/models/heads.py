@@ -61,16 +61,19 @@ def eval_mode(
     "The model in eval mode; afterwards each of its modules is as it was, also after an error"
     was = [(m, m.training) for m in model.modules()]
     model.eval()
-    try: yield
+    try:
+        yield
     finally:
-        for m,training in was: m.training = training
+        for m,training in was:
+            m.training = training
 
 def select(
     feats, # list of maps, coarsest last, as a backbone returns them
     needs, # 'pooled', 'last' or a tuple of stage numbers
 ): # what a head with these needs reads
     "The part of a backbone's maps that a head reads"
-    if needs == 'pooled': return feats[-1].mean((2,3))
+    if needs == 'pooled':
+        return feats[-1].mean((2,3))
     return feats[-1] if needs == 'last' else [feats[i] for i in needs]
 
 class MLICModel(nn.Module):
@@ -116,7 +119,8 @@ class LinearHead(Head):
         super().__init__()
         self.pool = check_choice('pool', pool, _pools)
         self.needs = 'pooled' if pool == 'avg' else 'last'
-        if pool == 'gem': self.p = nn.Parameter(torch.tensor(3.))
+        if pool == 'gem':
+            self.p = nn.Parameter(torch.tensor(3.))
         self.linear = nn.Linear(stages[-1].channels*(2 if pool == 'catavgmax' else 1), n_labels)
     def forward(self, x): return self.linear(_pools[self.pool](x, self))
     def extra_repr(self): return f'pool={self.pool!r}'
@@ -168,7 +172,8 @@ class ChainingHead(Head):
         width=64, # of an embedding
     ):
         super().__init__()
-        if steps < 1: raise MLICError(f"steps is {steps}; a chain has at least one step after the first prediction")
+        if steps < 1:
+            raise MLICError(f"steps is {steps}; a chain has at least one step after the first prediction")
         D = stages[-1].channels
         self.set_aux_losses(*[(aux_weight/steps, None)]*steps)
         self.embed = nn.ModuleList(nn.Linear(n_labels, width) for _ in range(steps))
@@ -208,7 +213,8 @@ class MoEHead(Head):
         experts=2, # per label, without the dummy
     ):
         super().__init__()
-        if experts < 1: raise MLICError(f"experts is {experts}; each label needs at least one")
+        if experts < 1:
+            raise MLICError(f"experts is {experts}; each label needs at least one")
         D = stages[-1].channels
         self.K, self.H = n_labels, experts
         self.gate = nn.Linear(D, n_labels*(experts+1))

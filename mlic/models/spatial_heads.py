@@ -33,7 +33,8 @@ class PyramidHead(Head):
 # %% ../../nbs/models/spatial_heads.ipynb #c61c4a3d
 def _last(stages, levels):
     "Numbers of the last stages"
-    if not 1 <= levels <= len(stages): raise MLICError(f"levels is {levels}; this backbone has {len(stages)} stages")
+    if not 1 <= levels <= len(stages):
+        raise MLICError(f"levels is {levels}; this backbone has {len(stages)} stages")
     return tuple(range(len(stages)-levels, len(stages)))
 
 @HEADS.register('multilevel')
@@ -48,11 +49,14 @@ class MultiLevelHead(Head):
         super().__init__()
         self.needs, self.merge = _last(stages, levels), check_choice('merge', merge, ('mean','max','learned'))
         self.linears = nn.ModuleList(nn.Linear(stages[i].channels, n_labels) for i in self.needs)
-        if merge == 'learned': self.weight = nn.Parameter(torch.zeros(levels, n_labels))
+        if merge == 'learned':
+            self.weight = nn.Parameter(torch.zeros(levels, n_labels))
     def forward(self, xs):
         z = torch.stack([linear(x.amax((2,3))) for linear,x in zip(self.linears, xs)]) # (levels,N,K)
-        if self.merge == 'mean': return z.mean(0)
-        if self.merge == 'max': return z.amax(0)
+        if self.merge == 'mean':
+            return z.mean(0)
+        if self.merge == 'max':
+            return z.amax(0)
         return (torch.softmax(self.weight, 0)[:,None]*z).sum(0)
     def extra_repr(self): return f'merge={self.merge!r}'
 
@@ -115,7 +119,8 @@ class QueryHead(Head):
         heads=8, # of the attention
     ):
         super().__init__()
-        if width % heads: raise MLICError(f"width is {width}; with {heads} heads it must be a multiple of {heads}")
+        if width % heads:
+            raise MLICError(f"width is {width}; with {heads} heads it must be a multiple of {heads}")
         self.K, self.per = n_labels, -(-n_labels//min(groups, n_labels)) # labels of a query
         G = -(-n_labels//self.per) # queries, each with at least one label
         self.query = nn.Parameter(torch.randn(G, width))
@@ -183,11 +188,14 @@ class SRNHead(Head):
         a = self.attend(x)
         return torch.softmax(a.flatten(2), 2).view_as(a)
     def forward(self, x):
-        if self.part == 'main': return self.linear(x.mean((2,3)))
+        if self.part == 'main':
+            return self.linear(x.mean((2,3)))
         a, s = self.attention_maps(x), self.confidence(x)
         attended = (s*a).sum((2,3))
-        if self.part == 'attention': return attended
+        if self.part == 'attention':
+            return attended
         maps = torch.sigmoid(s)*a*(x.shape[2]*x.shape[3]) # around 1 for any size of the map
         related = self.relation(self.relate(F.adaptive_avg_pool2d(maps, self.grid)).flatten(1))
-        if self.part == 'relation': return related
+        if self.part == 'relation':
+            return related
         return self.with_aux(.5*(self.linear(x.mean((2,3))) + related), attended)

@@ -24,29 +24,38 @@ class ActivationStore:
         shard:int=512, # items in a shard, where the store is new
     ):
         self.folder, self._maps = Path(folder), {}
-        if n is None: self.meta = self._read()
+        if n is None:
+            self.meta = self._read()
         else:
             check_choice('dtype', dtype, ('float32','float16'))
-            with locked(self.folder/'.lock'): self.meta = self._make(dict(n=n, views=views, dtype=dtype, shard=shard))
+            with locked(self.folder/'.lock'):
+                self.meta = self._make(dict(n=n, views=views, dtype=dtype, shard=shard))
         self.n, self.views, self.dtype, self.shard = (self.meta[k] for k in ('n','views','dtype','shard'))
         self.shards = -(-self.n//self.shard)
 
     def _read(self):
         "The description in meta.json"
-        try: meta = read_json(self.folder/'meta.json')
-        except OSError as e: raise MLICError(f"{self.folder}: not an activation store ({e.strerror})") from e
+        try:
+            meta = read_json(self.folder/'meta.json')
+        except OSError as e:
+            raise MLICError(f"{self.folder}: not an activation store ({e.strerror})") from e
         if not isinstance(meta, dict) or set(meta) != {'n','views','dtype','shard'}:
             raise Damaged(f"{self.folder/'meta.json'}: does not describe an activation store")
         return meta
 
     def _make(self, want):
         "The description that is there, if it fits; else a new one, with whatever is there out of the way"
-        try: meta = self._read()
-        except Damaged as e: quarantine(self.folder/'meta.json', e)
-        except MLICError: pass
+        try:
+            meta = self._read()
+        except Damaged as e:
+            quarantine(self.folder/'meta.json', e)
+        except MLICError:
+            pass
         else:
-            if {**meta, 'shard': want['shard']} == want: return meta
-        for s in self.folder.glob('[0-9]*'): shutil.rmtree(s) # of another description
+            if {**meta, 'shard': want['shard']} == want:
+                return meta
+        for s in self.folder.glob('[0-9]*'):
+            shutil.rmtree(s) # of another description
         write_json(self.folder/'meta.json', want)
         return want
 
@@ -74,7 +83,8 @@ class ActivationStore:
 
     def _cast(self, a, exact):
         "The array in the type that is stored; what float16 cannot hold is refused"
-        with np.errstate(over='ignore'): b = np.ascontiguousarray(a, dtype='float32' if exact else self.dtype)
+        with np.errstate(over='ignore'):
+            b = np.ascontiguousarray(a, dtype='float32' if exact else self.dtype)
         if b.dtype == np.float16 and np.isinf(b).any() and np.isfinite(a).all():
             raise MLICError(f"activations up to {np.abs(a).max():.3g} do not fit into float16; take dtype='float32'")
         return b
@@ -87,11 +97,15 @@ class ActivationStore:
         folder = self.folder/f'{s:05}'
         try:
             record = self._record(s)
-            if record['items'] != [self.items(s).start, self.items(s).stop] or record['rows'] != self.rows: return False
-            if len(record['crc32']) < 2: return False
+            if record['items'] != [self.items(s).start, self.items(s).stop] or record['rows'] != self.rows:
+                return False
+            if len(record['crc32']) < 2:
+                return False
             return all(_crc32(folder/f) == crc if full else (folder/f).exists() for f,crc in record['crc32'].items())
-        except FileNotFoundError: return False
-        except (Damaged, KeyError, TypeError, ValueError, AttributeError): return False
+        except FileNotFoundError:
+            return False
+        except (Damaged, KeyError, TypeError, ValueError, AttributeError):
+            return False
 
     def missing(self)->list:
         "Numbers of the shards that are absent"
@@ -114,11 +128,14 @@ class ActivationStore:
         done=(), # numbers of the shards to unmap
     ):
         "Ask the system to read some shards while other work is done; unmap others"
-        for s in done: self._maps.pop(s, None)
-        if not hasattr(os, 'posix_fadvise'): return
+        for s in done:
+            self._maps.pop(s, None)
+        if not hasattr(os, 'posix_fadvise'):
+            return
         for s in coming:
             for f in (self.folder/f'{s:05}').glob('*.npy'):
-                with open(f, 'rb') as o: os.posix_fadvise(o.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+                with open(f, 'rb') as o:
+                    os.posix_fadvise(o.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
     def read(self,
         items, # (b,) item numbers
@@ -131,9 +148,11 @@ class ActivationStore:
         out = [np.empty((len(items), *a.shape[1:]), np.float32) for a in self.arrays(int(shard[0]))[only]]
         if self.shards > len(items)//8: # most rows lie in shards of their own: row by row
             parts = zip(shard.tolist(), range(len(items)), row.tolist())
-        else: parts = ((s, i, row[i]) for s in np.unique(shard).tolist() for i in [np.flatnonzero(shard == s)])
+        else:
+            parts = ((s, i, row[i]) for s in np.unique(shard).tolist() for i in [np.flatnonzero(shard == s)])
         for s,i,r in parts:
-            for o,a in zip(out, self.arrays(s)[only]): o[i] = a[r]
+            for o,a in zip(out, self.arrays(s)[only]):
+                o[i] = a[r]
         return [torch.from_numpy(o) for o in out]
 
 # %% ../../nbs/training/activations.ipynb #ea171bce
@@ -167,13 +186,15 @@ def stores(
     "The stores in `path`, least recently changed first"
     found = []
     for meta in store_folder(path).glob('*/meta.json'):
-        try: s = ActivationStore(meta.parent)
+        try:
+            s = ActivationStore(meta.parent)
         except MLICError as e:
             warnings.warn(f"{e}; it is not listed, remove the folder")
             continue
         stats = []
         for f in meta.parent.rglob('*'):
-            with suppress(FileNotFoundError): stats.append(f.stat()) # renamed meanwhile
+            with suppress(FileNotFoundError):
+                stats.append(f.stat()) # renamed meanwhile
         found.append(dict(folder=meta.parent, items=s.n, views=s.views, dtype=s.dtype,
                           bytes=sum(f.st_size for f in stats), used=max(f.st_mtime for f in stats)))
     return sorted(found, key=lambda d: d['used'])
@@ -186,7 +207,8 @@ def prune(
     found, removed = stores(path), []
     total = sum(d['bytes'] for d in found)
     for d in found:
-        if total <= keep: break
+        if total <= keep:
+            break
         shutil.rmtree(d['folder'], ignore_errors=True)
         total -= d['bytes']
         removed.append(d['folder'])

@@ -76,16 +76,19 @@ def _pieces(batches, sizes):
     for n in sizes:
         parts, have = [], 0
         while have < n:
-            if not len(left[0]): left = next(batches)
+            if not len(left[0]):
+                left = next(batches)
             parts.append([a[:n-have] for a in left])
             left = [a[n-have:] for a in left]
             have += len(parts[-1][0])
         yield [np.concatenate(p) for p in zip(*parts)]
-    for _ in batches: pass # nothing is left; the progress bar ends
+    for _ in batches:
+        pass # nothing is left; the progress bar ends
 
 def _compute(store, learn, items, seed, todo):
     "Run the backbone over the shards `todo`; write each when it is complete"
-    if not todo: return
+    if not todo:
+        return
     dls, body, needs = learn.dls, learn.model.body, learn.model.head.needs
     on_cpu = torch.device(dls.device or 'cpu').type == 'cpu'
     ahead = not dls.valid.num_workers and (not on_cpu or torch.get_num_threads() > 2)
@@ -103,7 +106,8 @@ def _compute(store, learn, items, seed, todo):
 def _fill(store, learn, items, seed):
     "Compute the shards that are absent or damaged; the ranks of one job divide them and wait for each other"
     todo = store.verify()
-    if not (dist.is_available() and dist.is_initialized()): return _compute(store, learn, items, seed, todo)
+    if not (dist.is_available() and dist.is_initialized()):
+        return _compute(store, learn, items, seed, todo)
     _compute(store, learn, items, seed, [s for s in todo if s % dist.get_world_size() == dist.get_rank()])
     dist.barrier()
     _compute(store, learn, items, seed, store.missing()) # where ranks do not share a disk
@@ -137,10 +141,12 @@ class ActivationLoader(DataLoader):
         return super().new(dataset, cls, **{**mine, **kwargs})
 
     def get_idxs(self):
-        if not self.shuffle: return super().get_idxs()
+        if not self.shuffle:
+            return super().get_idxs()
         drawn = self.wgts is not None
         idxs = list(np.random.choice(self.n, self.n, p=self.wgts)) if drawn else super().get_idxs()
-        if self.block is None: return idxs
+        if self.block is None:
+            return idxs
         shards = (self.dataset//self.store.shard).tolist()
         self.order, self.asked = self.rng.sample(sorted(set(shards)), len(set(shards))), 0
         self.blocks = {s: k//self.block for k,s in enumerate(self.order)}
@@ -162,7 +168,8 @@ class ActivationLoader(DataLoader):
     def create_batch(self, b):
         view = [self.rng.randint(1, self.store.views) for _ in b] if self.random_view else None
         items = self.dataset[np.asarray(b)]
-        if self.shuffle and self.block: self._prefetch(items)
+        if self.shuffle and self.block:
+            self._prefetch(items)
         return tuple(self.store.read(items, view))
 
     def _prefetch(self, items):
@@ -177,11 +184,13 @@ class CachedLearner(Learner):
     _asked = None, {} # the callbacks, and for each event those of them that have it
     def __call__(self, event_name):
         for name in [event_name] if isinstance(event_name, str) else event_name:
-            if name == 'before_fit' or self._asked[0] != self.cbs.items: self._asked = list(self.cbs), {}
+            if name == 'before_fit' or self._asked[0] != self.cbs.items:
+                self._asked = list(self.cbs), {}
             if name not in self._asked[1]: # after_fit is for all of them: fastai resets `run` there
                 self._asked[1][name] = [cb for cb in sorted(self.cbs, key=attrgetter('order'))
                                         if name == 'after_fit' or hasattr(type(cb), name) or name in vars(cb)]
-            for cb in self._asked[1][name]: cb(name)
+            for cb in self._asked[1][name]:
+                cb(name)
 
     def _set_device(self, b):
         return b if b[0].device == next(self.model.parameters()).device else super()._set_device(b)
@@ -207,7 +216,8 @@ def cache_activations(
         raise MLICError(f"the model is a {type(learn.model).__name__}; only an MLICModel, as `mlic_learner` makes it, "
                         "has a backbone whose activations can be stored for a head")
     folder = store_folder(path)
-    if folder.exists() and not folder.is_dir(): raise MLICError(f"path: {folder} is a file; give a folder")
+    if folder.exists() and not folder.is_dir():
+        raise MLICError(f"path: {folder} is a file; give a folder")
     items, rows = stored_items(learn.dls)
     with no_random(seed), eval_mode(learn.model):
         store = ActivationStore(folder/activation_key(learn, dtype, views, seed, key), len(items), views, dtype)
@@ -221,7 +231,8 @@ def _learner_on(store, learn, rows):
                block=shuffle_block(store), wgts=getattr(train, 'wgts', None))
     loaders = [ActivationLoader(r, store, bs=dl.bs, device=device, **({} if k else how))
                for k,(dl,r) in enumerate(zip(learn.dls.loaders, rows))]
-    for cached,plain in zip(loaders, learn.dls.loaders): cached.rng.setstate(plain.rng.getstate())
+    for cached,plain in zip(loaders, learn.dls.loaders):
+        cached.rng.setstate(plain.rng.getstate())
     dls = DataLoaders(*loaders)
     dls.vocab = learn.dls.vocab
     cached = CachedLearner(
@@ -246,7 +257,8 @@ def _memory()->int:
     "Bytes of memory: the machine's, or the limit of the container"
     limits = [os.sysconf('SC_PHYS_PAGES')*os.sysconf('SC_PAGE_SIZE')]
     for file in ('/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes'):
-        with suppress(OSError, ValueError): limits.append(int(Path(file).read_text())) # absent, or 'max'
+        with suppress(OSError, ValueError):
+            limits.append(int(Path(file).read_text())) # absent, or 'max'
     return min(limits)
 
 # %% ../../nbs/training/caching.ipynb #b44ec588

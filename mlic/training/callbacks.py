@@ -20,10 +20,12 @@ class FrozenBody(Callback):
     def before_fit(self):
         body = get_model(self.learn.model).body # several GPUs wrap the model
         self.had = [p for p in body.parameters() if p.requires_grad]
-        for p in self.had: p.requires_grad_(False)
+        for p in self.had:
+            p.requires_grad_(False)
     def before_train(self): get_model(self.learn.model).body.eval()
     def after_fit(self):
-        for p in self.had: p.requires_grad_(True) # what `learn.freeze()` has frozen stays so
+        for p in self.had:
+            p.requires_grad_(True) # what `learn.freeze()` has frozen stays so
 
 # %% ../../nbs/training/callbacks.ipynb #a1d40e0f
 class EMA(Callback):
@@ -38,7 +40,8 @@ class EMA(Callback):
         self.steps, self.raw = 0, None
     def before_train(self): self._back()
     def after_batch(self):
-        if not self.training: return
+        if not self.training:
+            return
         self.steps += 1
         self.average.update(self.model, self.steps + 1)
     def before_validate(self): self._take()
@@ -47,11 +50,13 @@ class EMA(Callback):
         self.raw = self.average = None
 
     def _take(self):
-        if self.raw is not None: return
+        if self.raw is not None:
+            return
         self.raw = {k: v.clone() for k,v in self.model.state_dict().items()}
         self.model.load_state_dict(self.average.module.state_dict())
     def _back(self):
-        if self.raw is not None: self.model.load_state_dict(self.raw)
+        if self.raw is not None:
+            self.model.load_state_dict(self.raw)
         self.raw = None
 
     def state_dict(self)->dict:
@@ -72,14 +77,16 @@ class AuxLoss(Callback):
     def after_pred(self): self.learn.pred, self.aux = split_aux(self.pred)
     def after_loss(self):
         aux, self.aux = self.aux, ()
-        if not self.training or not aux: return
+        if not self.training or not aux:
+            return
         model = get_model(self.learn.model)
         terms = getattr(model, 'head', model).aux_losses
         if len(terms) != len(aux):
             raise MLICError(f"the head returned {len(aux)} auxiliary outputs, but its aux_losses has {len(terms)}; "
                             "declare each with set_aux_losses((weight, loss), ...)")
         total = (1 - sum(w for w,_ in terms))*self.learn.loss_grad
-        for (w,own),out in zip(terms, aux): total = total + w*(own or self.loss_func)(out, *self.yb)
+        for (w,own),out in zip(terms, aux):
+            total = total + w*(own or self.loss_func)(out, *self.yb)
         self.learn.loss_grad = total
         self.learn.loss = total.clone()
 
@@ -87,7 +94,8 @@ class AuxLoss(Callback):
 class LossEpoch(Callback):
     "Tells a loss that changes during the training, such as `SPLCLoss`, which epoch it is"
     def before_train(self):
-        if hasattr(self.loss_func, 'start_epoch'): self.loss_func.start_epoch(self.epoch)
+        if hasattr(self.loss_func, 'start_epoch'):
+            self.loss_func.start_epoch(self.epoch)
 
 # %% ../../nbs/training/callbacks.ipynb #9e3a0c08
 class SRNStages(Callback):
@@ -102,20 +110,27 @@ class SRNStages(Callback):
                             "leave the callback out")
         self.was, self.stage = {p: p.requires_grad for p in self.model.parameters()}, None
     def before_batch(self):
-        if not self.training: return
+        if not self.training:
+            return
         stage = sum(self.pct_train >= e - 1e-6 for e in self.ends)
-        if stage != self.stage: self._enter(stage)
-        if self.trunk is not None and stage in (1,2): self.trunk.eval()
+        if stage != self.stage:
+            self._enter(stage)
+        if self.trunk is not None and stage in (1,2):
+            self.trunk.eval()
     def _enter(self, stage):
         h, body = self.srn, self.trunk
-        if body is not None and stage == 3 and self.stage is not None: body.train(self.mode)
-        elif body is not None: self.mode = body.training
+        if body is not None and stage == 3 and self.stage is not None:
+            body.train(self.mode)
+        elif body is not None:
+            self.mode = body.training
         self.stage, h.part = stage, ('main','attention','relation',None)[stage]
         on = [[body, h.linear], [h.attend, h.confidence], [h.relate, h.relation], [self.model]][stage]
         on = {p for m in on if m is not None for p in m.parameters()}
         for p,was in self.was.items():
             p.requires_grad_(was and p in on)
-            if not p.requires_grad: p.grad = None # or weight decay and momentum would go on
+            if not p.requires_grad:
+                p.grad = None # or weight decay and momentum would go on
     def after_fit(self):
         self.srn.part = None
-        for p,was in self.was.items(): p.requires_grad_(was)
+        for p,was in self.was.items():
+            p.requires_grad_(was)

@@ -37,16 +37,21 @@ def set_random_state(
     random.setstate(state['python'])
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state['torch'])
-    if state['cuda'] and torch.cuda.is_available(): torch.cuda.set_rng_state_all(state['cuda'])
+    if state['cuda'] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state['cuda'])
     learn.dls.train.rng.setstate(state['loader'])
 
 # %% ../../nbs/training/checkpoint.ipynb #e0eb66a9
 def _plain(o):
     "With lists for fastcore's `L` and numbers for NumPy's: `torch.load` reads these without running code"
-    if isinstance(o, (list, L)): return [_plain(v) for v in o]
-    if isinstance(o, tuple): return tuple(_plain(v) for v in o)
-    if isinstance(o, dict): return {k: _plain(v) for k,v in o.items()}
-    if isinstance(o, np.generic): return o.item()
+    if isinstance(o, (list, L)):
+        return [_plain(v) for v in o]
+    if isinstance(o, tuple):
+        return tuple(_plain(v) for v in o)
+    if isinstance(o, dict):
+        return {k: _plain(v) for k,v in o.items()}
+    if isinstance(o, np.generic):
+        return o.item()
     return o.as_subclass(torch.Tensor) if isinstance(o, torch.Tensor) else o
 
 # %% ../../nbs/training/checkpoint.ipynb #700884c1
@@ -66,8 +71,10 @@ class Checkpoint(Callback):
         learn, # the Learner that is to be trained
     ):
         "Read the file, if it is there; a file of another training is an `MLICError`, a damaged one is renamed"
-        try: state = torch.load(self.file, map_location='cpu', weights_only=True)
-        except FileNotFoundError: return
+        try:
+            state = torch.load(self.file, map_location='cpu', weights_only=True)
+        except FileNotFoundError:
+            return
         except Exception as e: # torch.load raises whatever its parts raise
             quarantine(self.file, f'not a checkpoint: {type(e).__name__}')
             return
@@ -86,16 +93,21 @@ class Checkpoint(Callback):
 
     def before_fit(self):
         self.run = not hasattr(self.learn, 'lr_finder') and not hasattr(self.learn, 'gather_preds')
-        if not self.run or not self.state: return
+        if not self.run or not self.state:
+            return
         state, learn = self.state, self.learn
         get_model(learn.model).load_state_dict(state['model'])
         learn.opt.load_state_dict({k: L(v) for k,v in state['opt'].items()})
-        for p,g in zip(learn.model.parameters(), state['grads']): p.grad = None if g is None else g.to(p.device)
-        for name,cb in self._parts().items(): cb.load_state_dict(state[name])
-        for name,values in state['counts'].items(): vars(getattr(learn, name)).update(values)
+        for p,g in zip(learn.model.parameters(), state['grads']):
+            p.grad = None if g is None else g.to(p.device)
+        for name,cb in self._parts().items():
+            cb.load_state_dict(state[name])
+        for name,values in state['counts'].items():
+            vars(getattr(learn, name)).update(values)
         smooth = learn.recorder.smooth_loss
         smooth.val, smooth.count = state['smooth_loss']
-        if state['scaler']: learn.scaler.load_state_dict(state['scaler'])
+        if state['scaler']:
+            learn.scaler.load_state_dict(state['scaler'])
         set_random_state(learn, state['random'])
 
     def after_epoch(self):
@@ -109,7 +121,8 @@ class Checkpoint(Callback):
             smooth_loss=(smooth.val, smooth.count), random=random_state(learn),
             scaler=learn.scaler.state_dict() if getattr(learn, 'scaler', None) else None,
             **{name: cb.state_dict() for name,cb in self._parts().items()})
-        with atomic(self.file) as tmp, open(tmp, 'wb') as f: torch.save(_plain(state), f)
+        with atomic(self.file) as tmp, open(tmp, 'wb') as f:
+            torch.save(_plain(state), f)
 
 # %% ../../nbs/training/checkpoint.ipynb #737ef5ac
 @contextmanager
@@ -120,9 +133,13 @@ def from_epoch(
     "A context in which `learn.fit` starts at `epoch`; fastai's `start_epoch` would log the epochs that it skips"
     def fit_epochs():
         bar = getattr(getattr(learn, 'progress', None), 'mbar', None)
-        if bar: bar.update(0) # a bar must begin at 0
+        if bar:
+            bar.update(0) # a bar must begin at 0
         for learn.epoch in range(epoch, learn.n_epoch):
             learn._with_events(learn._do_epoch, 'epoch', CancelEpochException)
-    if epoch: learn._do_fit = fit_epochs
-    try: yield
-    finally: vars(learn).pop('_do_fit', None)
+    if epoch:
+        learn._do_fit = fit_epochs
+    try:
+        yield
+    finally:
+        vars(learn).pop('_do_fit', None)

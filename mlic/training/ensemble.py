@@ -32,8 +32,10 @@ class Ensemble(nn.Module):
     ):
         super().__init__()
         self.members = nn.ModuleList([models] if isinstance(models, nn.Module) else models)
-        if not len(self.members): raise MLICError("an ensemble needs at least one model")
-        if not len(scales) or min(scales) <= 0: raise MLICError(f"scales is {scales}; give one or more numbers above 0")
+        if not len(self.members):
+            raise MLICError("an ensemble needs at least one model")
+        if not len(scales) or min(scales) <= 0:
+            raise MLICError(f"scales is {scales}; give one or more numbers above 0")
         self.flip, self.scales = flip, tuple(scales)
 
     def views(self,
@@ -53,9 +55,11 @@ def average_weights(
 )->dict:
     "The mean of each tensor (a uniform soup, Wortsman 2022); whole numbers, such as counters, are those of the first"
     states = list(states)
-    if not states: raise MLICError("states is empty; give one state dict or more")
+    if not states:
+        raise MLICError("states is empty; give one state dict or more")
     shapes = [{k: tuple(v.shape) for k,v in s.items()} for s in states]
-    if any(s != shapes[0] for s in shapes): raise MLICError("the states are of different architectures")
+    if any(s != shapes[0] for s in shapes):
+        raise MLICError("the states are of different architectures")
     return {k: torch.stack([s[k].double() for s in states]).mean(0).to(v.dtype) if v.is_floating_point() else v.clone()
             for k,v in states[0].items()}
 
@@ -75,13 +79,16 @@ def greedy_soup(
     states, model = list(states), get_model(learn.model)
     def score(state):
         model.load_state_dict(state)
-        with learn.no_bar(), learn.no_logging(), eval_mode(model): return float(metric(*learn.get_preds()))
+        with learn.no_bar(), learn.no_logging(), eval_mode(model):
+            return float(metric(*learn.get_preds()))
     alone = [score(s) for s in states]
     order = sorted(range(len(states)), key=lambda i: -alone[i])
-    if not order: raise MLICError("states is empty; give one state dict or more")
+    if not order:
+        raise MLICError("states is empty; give one state dict or more")
     kept, state, best = order[:1], copy.deepcopy(states[order[0]]), alone[order[0]]
     for i in order[1:]:
         mixed = average_weights(states[j] for j in [*kept, i])
-        if (value := score(mixed)) >= best: kept, state, best = [*kept, i], mixed, value
+        if (value := score(mixed)) >= best:
+            kept, state, best = [*kept, i], mixed, value
     model.load_state_dict(state)
     return Soup(state, kept, best, alone[order[0]])

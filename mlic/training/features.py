@@ -16,12 +16,14 @@ from ..models.heads import MLICModel, eval_mode, select
 from .caching import cache_activations
 
 # %% ../../nbs/training/features.ipynb #64ab47cd
-class _Pooled(nn.Module): needs = 'pooled'
+class _Pooled(nn.Module):
+    needs = 'pooled'
 
 def _of_loader(learn, name, path):
     "Stored pooled activations and targets of the training or validation set"
     pooled = Learner(learn.dls, MLICModel(learn.model.body, _Pooled()), loss_func=learn.loss_func)
-    with learn.no_bar(): dl = getattr(cache_activations(pooled, path).dls, name)
+    with learn.no_bar():
+        dl = getattr(cache_activations(pooled, path).dls, name)
     return dl.store.read(dl.dataset)
 
 def _of_items(learn, items):
@@ -41,8 +43,11 @@ def features(
         raise MLICError("features needs a Learner on images; this one works on cached activations: "
                         "use the Learner that it was made from")
     labelled = isinstance(images, str) or all(isinstance(i, Item) for i in images)
-    if isinstance(images, str): X, Y = _of_loader(learn, check_choice('images', images, ('train', 'valid')), path)
-    elif not len(images): raise MLICError("images is empty; give at least one item or file")
-    else: X, Y = _of_items(learn, [i if isinstance(i, Item) else Item(Path(i), []) for i in images])
+    if isinstance(images, str):
+        X, Y = _of_loader(learn, check_choice('images', images, ('train', 'valid')), path)
+    elif not len(images):
+        raise MLICError("images is empty; give at least one item or file")
+    else:
+        X, Y = _of_items(learn, [i if isinstance(i, Item) else Item(Path(i), []) for i in images])
     Y = Y.numpy()
     return X.numpy(), Y.astype(np.int8 if (Y < 0).any() else np.uint8) if labelled else None

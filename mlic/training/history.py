@@ -27,7 +27,8 @@ class History(Callback):
 
     def before_fit(self):
         self.run = not hasattr(self.learn, 'lr_finder') and not hasattr(self.learn, 'gather_preds')
-        if not self.run: return
+        if not self.run:
+            return
         self.check(self.learn)
         self.rows, self.best, self.last, self.weights = [], None, None, {}
         reset_peak_memory()
@@ -45,7 +46,8 @@ class History(Callback):
     def after_train(self): self.train_s = time.perf_counter() - self.start
     def before_validate(self): self.seen = []
     def after_pred(self):
-        if self.training: return
+        if self.training:
+            return
         self.seen.append(tuple(self.learn.to_detach(t, cpu=False) for t in (self.pred, self.y))) # of all processes
 
     def after_epoch(self):
@@ -69,7 +71,8 @@ class History(Callback):
         learn, # the Learner that it has watched
     ):
         "Give the Learner the weights of the best epoch"
-        if self.weights: get_model(learn.model).load_state_dict(self.weights)
+        if self.weights:
+            get_model(learn.model).load_state_dict(self.weights)
 
     @property
     def df(self)->pd.DataFrame:
@@ -79,14 +82,16 @@ class History(Callback):
     @property
     def time_to_best(self)->float:
         "Seconds until the best epoch was complete"
-        if not self.best: return float('nan')
+        if not self.best:
+            return float('nan')
         return float(sum(r['epoch_s'] for r in self.rows[:self.best['epoch']+1]))
 
     def __repr__(self):
         text = f'History of {len(self.rows)} epochs'
         if self.lr is not None:
             text += f", learning rate {self.lr:.2g}{' (found)' if self.found else ''}"
-        if not self.best: return text
+        if not self.best:
+            return text
         value = self.rows[self.best['epoch']][self.monitor]
         return text + f", best {self.monitor} {value:.4f} in epoch {self.best['epoch']}"
 
@@ -107,12 +112,15 @@ class History(Callback):
 # %% ../../nbs/training/history.ipynb #5f4b41bd
 def reset_peak_memory():
     "Start to measure the largest memory in use anew: of the GPU, or of this process where Linux allows it"
-    if torch.cuda.is_available(): torch.cuda.reset_peak_memory_stats()
-    elif os.access('/proc/self/clear_refs', os.W_OK): Path('/proc/self/clear_refs').write_text('5')
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    elif os.access('/proc/self/clear_refs', os.W_OK):
+        Path('/proc/self/clear_refs').write_text('5')
 
 def peak_memory_mb()->float:
     "Largest memory in MB since `reset_peak_memory`; NaN where the system does not tell"
-    if torch.cuda.is_available(): return torch.cuda.max_memory_allocated()/2**20
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()/2**20
     status = Path('/proc/self/status')
     found = re.search(r'VmHWM:\s+(\d+) kB', status.read_text()) if status.exists() else None
     return int(found[1])/1024 if found else float('nan')
@@ -123,7 +131,8 @@ def plot_history(
     metrics:list=None, # columns to draw; None: all but the seconds
 )->np.ndarray: # the axes, one per metric
     "Every metric by epoch; several folds as mean and a band of one standard deviation; the best epoch is marked"
-    if isinstance(histories, pd.DataFrame): histories = {'': [histories]}
+    if isinstance(histories, pd.DataFrame):
+        histories = {'': [histories]}
     first = next(iter(histories.values()))[0]
     metrics = metrics or [c for c in first if not c.endswith('_s')]
     rows, cols = -(-len(metrics)//4), min(4, len(metrics))
@@ -138,6 +147,8 @@ def plot_history(
                 b = int(np.nanargmin(mean) if 'loss' in m else np.nanargmax(mean))
                 ax.plot(b, mean[b], 'o', color=line.get_color())
         ax.set(title=m, xlabel='epoch')
-    for ax in axs.flat[len(metrics):]: ax.axis('off')
-    if '' not in histories: axs.flat[0].legend(fontsize=8)
+    for ax in axs.flat[len(metrics):]:
+        ax.axis('off')
+    if '' not in histories:
+        axs.flat[0].legend(fontsize=8)
     return axs

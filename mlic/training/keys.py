@@ -27,7 +27,8 @@ _PACKAGES = dict(mlic='mlic', timm='timm', torch='torch', torchvision='torchvisi
 def _versions()->dict:
     found = {}
     for name in _PACKAGES.values():
-        with suppress(PackageNotFoundError): found[name] = version(name)
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
     return found
 
 def _name(o, strict):
@@ -39,12 +40,18 @@ def _name(o, strict):
 
 def _values(o, strict=True):
     "Settings as JSON values: numbers, texts, lists, partial functions and what fastai's objects were made with"
-    if o is None or isinstance(o, (bool, int, float, str)): return o
-    if isinstance(o, np.generic): return o.item()
-    if isinstance(o, (list, tuple, L)): return [_values(v, strict) for v in o]
-    if isinstance(o, dict): return {str(k): _values(v, strict) for k,v in o.items()}
-    if isinstance(o, partial): return [_name(o.func, strict), _values(o.args, strict), _values(o.keywords, strict)]
-    if isinstance(o, type) or hasattr(o, '__qualname__'): return _name(o, strict)
+    if o is None or isinstance(o, (bool, int, float, str)):
+        return o
+    if isinstance(o, np.generic):
+        return o.item()
+    if isinstance(o, (list, tuple, L)):
+        return [_values(v, strict) for v in o]
+    if isinstance(o, dict):
+        return {str(k): _values(v, strict) for k,v in o.items()}
+    if isinstance(o, partial):
+        return [_name(o.func, strict), _values(o.args, strict), _values(o.keywords, strict)]
+    if isinstance(o, type) or hasattr(o, '__qualname__'):
+        return _name(o, strict)
     parts = {k: getattr(o, k) for k in ('__stored_args__','fs','aff_fs','coord_fs') if hasattr(o, k)} # of a transform
     return [_name(type(o), strict), _values(parts, strict)]
 
@@ -71,12 +78,14 @@ def _files_digest(items)->str:
         try:
             stat = path.stat()
             digests.append(_file_digest(str(path), stat.st_size, stat.st_mtime_ns))
-        except OSError as e: raise MLICError(f"{path} cannot be read ({e.strerror})") from e
+        except OSError as e:
+            raise MLICError(f"{path} cannot be read ({e.strerror})") from e
     return sha256(''.join(digests).encode())
 
 def _path(item)->Path:
     path = getattr(item, 'path', item)
-    if isinstance(path, (str, Path)): return Path(path)
+    if isinstance(path, (str, Path)):
+        return Path(path)
     raise MLICError(f"activations are stored for images in files, but an item is a {type(item).__name__}; make the "
                     "DataLoaders with mlic.data.loaders.dataloaders")
 

@@ -82,7 +82,8 @@ def normalize_as(
     "Give the DataLoaders' `Normalize` the mean and standard deviation with which the backbone's weights were trained"
     channels = channels_of(dls)
     mean, std = preprocessing.mean, preprocessing.std
-    if channels != len(mean): mean, std = ([sum(v)/len(v)]*channels for v in (mean, std)) # of grey images: the means
+    if channels != len(mean):
+        mean, std = ([sum(v)/len(v)]*channels for v in (mean, std)) # of grey images: the means
     for dl in dls.loaders:
         for f in dl.after_batch.fs:
             if isinstance(f, Normalize):
@@ -95,11 +96,16 @@ def make_loss(
     loss_args:dict=None, # arguments of a loss that is given by name
 ): # a module with `activation` and `decodes`
     "The loss of a Learner"
-    if isinstance(loss, str): return LOSSES[loss](**(loss_args or {}))
-    if loss_args: raise MLICError("loss_args go with the short name of a loss; give them to the loss itself")
-    if inspect.isclass(loss): raise MLICError(f"loss is the class {loss.__name__}; call it: loss={loss.__name__}()")
-    if not callable(loss): raise MLICError(f"loss is {loss!r}; give a short name, a module or a function")
-    if isinstance(loss, MLICLoss): return loss
+    if isinstance(loss, str):
+        return LOSSES[loss](**(loss_args or {}))
+    if loss_args:
+        raise MLICError("loss_args go with the short name of a loss; give them to the loss itself")
+    if inspect.isclass(loss):
+        raise MLICError(f"loss is the class {loss.__name__}; call it: loss={loss.__name__}()")
+    if not callable(loss):
+        raise MLICError(f"loss is {loss!r}; give a short name, a module or a function")
+    if isinstance(loss, MLICLoss):
+        return loss
     return PlainLoss(loss) if _plain(loss) else loss
 
 def _fit_loss(
@@ -107,7 +113,8 @@ def _fit_loss(
     dls, # DataLoaders whose training items carry their labels
 ):
     "Give a loss the training targets, if it learns from them (the prevalence of the labels, say)"
-    if not isinstance(loss, MLICLoss) or type(loss).fit is MLICLoss.fit: return
+    if not isinstance(loss, MLICLoss) or type(loss).fit is MLICLoss.fit:
+        return
     items = getattr(dls.train_ds, 'items', ())
     if len(items) and all(hasattr(o, 'labels') for o in items):
         loss.fit(encode([o.labels for o in items], list(dls.vocab), [o.unknown or [] for o in items])[0])
@@ -130,7 +137,8 @@ def mlic_learner(
                         "returns feature maps")
     body = backbone(arch, weights=weights, in_chans=channels_of(dls))
     prepared = getattr(body, 'preprocessing', Preprocessing())
-    if prepared[:2] != Preprocessing()[:2]: normalize_as(dls, prepared) # other statistics than ImageNet's
+    if prepared[:2] != Preprocessing()[:2]:
+        normalize_as(dls, prepared) # other statistics than ImageNet's
     make = HEADS[head] if isinstance(head, str) else head
     model = MLICModel(body, make(body.stages, len(dls.vocab), **(head_args or {})))
     loss = make_loss(loss, loss_args)
@@ -150,8 +158,10 @@ def ms_per_image(
     def once():
         t = time.perf_counter()
         model(x)
-        if x.is_cuda: torch.cuda.synchronize()
+        if x.is_cuda:
+            torch.cuda.synchronize()
         return time.perf_counter() - t
     with eval_mode(model):
-        for _ in range(max(1, repeats//3)): once()
+        for _ in range(max(1, repeats//3)):
+            once()
         return 1000*median(once() for _ in range(repeats))/len(x)

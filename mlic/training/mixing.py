@@ -27,7 +27,8 @@ class _Mix(Callback):
     "What both share: a weight from Beta(alpha, alpha), and for each image another one of its batch"
     run_valid = False
     def __init__(self, alpha):
-        if not alpha > 0: raise MLICError(f"alpha is {alpha}; it must be above 0 (1: all mixtures are equally likely)")
+        if not alpha > 0:
+            raise MLICError(f"alpha is {alpha}; it must be above 0 (1: all mixtures are equally likely)")
         self.alpha = alpha
     def draw(self, n):
         "n weights, and the images to mix in"
@@ -51,7 +52,8 @@ class CutMix(_Mix):
         alpha:float=1., # of the Beta distribution of the area that stays
     ): super().__init__(alpha)
     def before_batch(self):
-        if self.x.ndim != 4: raise MLICError("CutMix needs images; on stored activations take MixUp")
+        if self.x.ndim != 4:
+            raise MLICError("CutMix needs images; on stored activations take MixUp")
         (weight,), others = self.draw(1)
         H, W = self.x.shape[2:]
         centre, half = torch.rand(2), (1 - weight.item())**.5/2
@@ -68,7 +70,8 @@ class LabelSmoothing(Callback):
     def __init__(self,
         eps:float=.1, # twice the distance from 0 and 1
     ):
-        if not 0 <= eps < 1: raise MLICError(f"eps is {eps}; it must be at least 0 and below 1")
+        if not 0 <= eps < 1:
+            raise MLICError(f"eps is {eps}; it must be at least 0 and below 1")
         self.eps = eps
     def before_batch(self):
         self.learn.yb = (torch.where(self.y < 0, self.y, self.y*(1 - self.eps) + self.eps/2),)

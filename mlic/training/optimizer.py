@@ -24,11 +24,13 @@ class FusedAdam(Optimizer):
 
     @torch.no_grad()
     def step(self, closure=None):
-        if closure is not None: raise NotImplementedError("fastai optimizers take no closure")
+        if closure is not None:
+            raise NotImplementedError("fastai optimizers take no closure")
         for group,hyper in zip(self.param_lists, self.hypers):
             for decays in (True, False): # fastai marks the parameters without decay in their state
                 ps = [p for p in group if p.grad is not None and self.state[p].get('do_wd', True) == decays]
-                if ps: self._update(ps, hyper, hyper['wd']*decays)
+                if ps:
+                    self._update(ps, hyper, hyper['wd']*decays)
 
     def _update(self, ps, hyper, wd):
         "One step of the parameters `ps`"

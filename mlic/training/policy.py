@@ -32,7 +32,8 @@ class Precision(MixedPrecision):
     "fastai's mixed precision, on the CPU too: the network runs in 'bf16' or 'fp16', losses and weights stay in float32"
     def before_fit(self):
         device, half = torch.device(self.dls.device or 'cpu').type, self.amp_mode.value == 'fp16'
-        if half and device != 'cuda': raise MLICError("precision 'fp16' needs a GPU; take 'bf16'")
+        if half and device != 'cuda':
+            raise MLICError("precision 'fp16' needs a GPU; take 'bf16'")
         dtype = torch.float16 if half else torch.bfloat16
         self.autocast, self.scales = autocast(device, dtype=dtype), L()
         self.learn.scaler = GradScaler(device, enabled=half)
@@ -72,19 +73,26 @@ class Policy:
                      ema=(0 <= self.ema < 1, 'at least 0 and below 1'),
                      accumulate=(self.accumulate >= 0, 'at least 0'), patience=(self.patience >= 0, 'at least 0'))
         for name,(ok,what) in right.items():
-            if not ok: raise MLICError(f"{name} is {getattr(self, name)!r}; it must be {what}")
+            if not ok:
+                raise MLICError(f"{name} is {getattr(self, name)!r}; it must be {what}")
 
     def callbacks(self,
         monitor:str='ap_macro', # metric that early stopping watches
     )->list:
         "fastai callbacks for what goes around the training loop"
         res = []
-        if self.channels_last: res.append(ChannelsLast())
-        if self.compile: res.append(Compile())
-        if self.precision != 'float32': res.append(Precision(self.precision))
-        if self.accumulate: res.append(GradientAccumulation(self.accumulate))
-        if self.ema: res.append(EMA(self.ema))
-        if self.patience: res.append(EarlyStoppingCallback(monitor, patience=self.patience))
+        if self.channels_last:
+            res.append(ChannelsLast())
+        if self.compile:
+            res.append(Compile())
+        if self.precision != 'float32':
+            res.append(Precision(self.precision))
+        if self.accumulate:
+            res.append(GradientAccumulation(self.accumulate))
+        if self.ema:
+            res.append(EMA(self.ema))
+        if self.patience:
+            res.append(EarlyStoppingCallback(monitor, patience=self.patience))
         return res
 
 # %% ../../nbs/training/policy.ipynb #22429edb
@@ -95,9 +103,11 @@ def half_way(
     "The rate at which a range test has gained half of what it gains at best"
     lrs, losses = (np.asarray([float(v) for v in o]) for o in (lrs, losses))
     lrs, losses = lrs[np.isfinite(losses)], losses[np.isfinite(losses)]
-    if not len(losses): raise MLICError("the loss is not finite at any learning rate; check the loss and the targets")
+    if not len(losses):
+        raise MLICError("the loss is not finite at any learning rate; check the loss and the targets")
     start, best = losses[:max(len(losses)//10, 1)].mean(), int(losses.argmin())
-    if losses[best] >= start: return float(lrs[best])/10 # nothing was gained
+    if losses[best] >= start:
+        return float(lrs[best])/10 # nothing was gained
     above = np.flatnonzero(losses[:best] > (start + losses[best])/2)
     return float(lrs[above[-1] + 1 if len(above) else 0])
 
@@ -113,18 +123,23 @@ def find_lr(
     path = learn.path
     with tempfile.TemporaryDirectory() as d, learn.no_logging(), learn.added_cbs(L(cbs)):
         learn.path = Path(d) # fastai's finder keeps the weights in a file
-        try: learn.lr_find(num_it=num_it, show_plot=False, suggest_funcs=None)
+        try:
+            learn.lr_find(num_it=num_it, show_plot=False, suggest_funcs=None)
         except BaseException: # Ctrl-C, for instance: the weights as the finder has kept them
-            for kept in Path(d).rglob('_tmp.pth'): learn.load(kept.with_suffix(''), with_opt=True)
+            for kept in Path(d).rglob('_tmp.pth'):
+                learn.load(kept.with_suffix(''), with_opt=True)
             _put_back(learn)
             raise
-        finally: learn.path = path
+        finally:
+            learn.path = path
     return half_way(learn.recorder.lrs, learn.recorder.losses)
 
 def _put_back(learn):
     "After a training that ended by an exception: callbacks put back what they have changed"
-    for event in ('after_cancel_fit', 'after_fit'): learn(event)
-    if learn.opt: learn.opt.zero_grad() # of the step that was not finished
+    for event in ('after_cancel_fit', 'after_fit'):
+        learn(event)
+    if learn.opt:
+        learn.opt.zero_grad() # of the step that was not finished
     learn._end_cleanup()
 
 # %% ../../nbs/training/policy.ipynb #6b0c41d2
@@ -150,8 +165,10 @@ def fit_policy(
     checkpoint=None, # file that keeps the state after each epoch; where it is there, the training goes on from it
 )->History:
     "Train `epochs` by `policy`; returns the history, which is `learn.history` as well"
-    if not isinstance(policy, Policy): raise MLICError(f"policy is {policy!r}; for a learning rate write lr={policy!r}")
-    if lr is not None: policy = replace(policy, lr=lr)
+    if not isinstance(policy, Policy):
+        raise MLICError(f"policy is {policy!r}; for a learning rate write lr={policy!r}")
+    if lr is not None:
+        policy = replace(policy, lr=lr)
     history, around = History(monitor), policy.callbacks(monitor)
     history.check(learn)
     saved = None
@@ -159,36 +176,43 @@ def fit_policy(
         saved = Checkpoint(checkpoint, dict(epochs=epochs, policy=repr(policy), seed=seed, monitor=monitor))
         saved.read(learn)
     history.found = policy.lr == 'find'
-    if not history.found: rate = policy.lr
-    elif saved and saved.state: rate = saved.state['history']['lr']
-    else: rate = find_lr(learn, seed or 0, cbs=[cb for cb in around if isinstance(cb, (ChannelsLast, Precision))])
+    if not history.found:
+        rate = policy.lr
+    elif saved and saved.state:
+        rate = saved.state['history']['lr']
+    else:
+        rate = find_lr(learn, seed or 0, cbs=[cb for cb in around if isinstance(cb, (ChannelsLast, Precision))])
     history.lr = float(rate.stop) if isinstance(rate, slice) else float(rate)
     if seed is not None:
         set_seed(seed, reproducible=True)
         learn.dls.train.rng.seed(seed)
     try:
         with learn.added_cbs([history, *around, *L(cbs), *L(saved)]), _ending_well(learn, history):
-            if learn.opt is None: learn.create_opt()
+            if learn.opt is None:
+                learn.create_opt()
             learn.opt.set_hyper('lr', rate)
             rates = np.array([h['lr'] for h in learn.opt.hypers]) # one for each parameter group
             cycle = dict(lr=_cosines(policy.pct_start, rates/policy.div, rates, rates/policy.div_final),
                          mom=_cosines(policy.pct_start, *policy.moms))
             with from_epoch(learn, saved.epoch_done if saved else 0):
                 learn.fit(epochs, cbs=ParamScheduler(cycle), wd=policy.wd)
-    finally: learn.history = history
+    finally:
+        learn.history = history
     return history
 
 @contextmanager
 def _ending_well(learn, history):
     "What is kept when training is cut short: the best epoch's weights, the history, and a Learner that can go on"
-    try: yield
+    try:
+        yield
     except MLICError: # of a callback, before the first batch or in the middle
         _put_back(learn)
         raise
     except (KeyboardInterrupt, MemoryError, RuntimeError, OSError) as e:
         memory = isinstance(e, (MemoryError, torch.cuda.OutOfMemoryError)) or "can't allocate memory" in str(e)
         disk = getattr(e, 'errno', None) in (errno.ENOSPC, errno.EDQUOT) or 'PytorchStreamWriter failed' in str(e)
-        if not (memory or disk or isinstance(e, KeyboardInterrupt)): raise
+        if not (memory or disk or isinstance(e, KeyboardInterrupt)):
+            raise
         _put_back(learn)
         history.load_best(learn)
         kept = (f"The Learner has the weights of the best of {len(history.rows)} finished epochs, learn.history.df "
@@ -220,7 +244,8 @@ def lr_grid(
 )->LRGrid:
     "The best of a few learning rates, each by trainings of its own"
     rates = sorted(rates)
-    if len(rates) < 2: raise MLICError(f"rates is {rates}; give at least two learning rates")
+    if len(rates) < 2:
+        raise MLICError(f"rates is {rates}; give at least two learning rates")
     scores = {}
     for lr in rates:
         found = [fit_policy(make(), epochs, replace(policy, lr=lr), seed=seed, monitor=monitor) for seed in seeds]

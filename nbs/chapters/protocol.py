@@ -74,9 +74,11 @@ def base(
     "The recipe that a chapter varies: a head on cached activations; sizes by profile"
     fields = dict(source=source, design='replicates', train='head', cache=True, seed=master_seed(), **SIZES[profile()])
     if not generated(source):
-        for f in ('n_valid', 'n_test', 'replicates'): del fields[f]
+        for f in ('n_valid', 'n_test', 'replicates'):
+            del fields[f]
         fields.update(design='folds', by='group' if source == 'chest_xray14' else 'random')
-    if 'weights' not in changes: fields['weights'] = backbone_of(source, changes.get('arch', 'resnet18'))
+    if 'weights' not in changes:
+        fields['weights'] = backbone_of(source, changes.get('arch', 'resnet18'))
     return Recipe(**{**fields, **changes})
 
 def study(
@@ -86,7 +88,8 @@ def study(
 )->dict: # source -> Results
     "Every variant on each data set, from the store or run now"
     sources = sources or sets()
-    if 'weights' not in fields: backbones_of(sources, fields.get('arch', 'resnet18'))
+    if 'weights' not in fields:
+        backbones_of(sources, fields.get('arch', 'resnet18'))
     recipes = {(s,v): base(s, **{**fields, **changes}) for s in sources for v,changes in variants.items()}
     return _by_first(run(recipes, store(), jobs()))
 
@@ -104,7 +107,8 @@ def doses(
 
 def _by_first(results):
     out = {}
-    for (first,variant),found in results.variants.items(): out.setdefault(first, {})[variant] = found
+    for (first,variant),found in results.variants.items():
+        out.setdefault(first, {})[variant] = found
     return {first: Results(found) for first,found in out.items()}
 
 def response(
@@ -160,7 +164,8 @@ def table(
     "Mean ± standard deviation over replicates for each data set; the last row is the ceiling"
     for s,r in results.items():
         t = r.table([m for m in metrics if m in r.to_frame()] + list(more)).drop(columns='caution', errors='ignore')
-        if generated(s): t.loc['ceiling'] = pd.Series({m: f'{v:.3f}' for m,v in ceiling(s, r).items() if m in t})
+        if generated(s):
+            t.loc['ceiling'] = pd.Series({m: f'{v:.3f}' for m,v in ceiling(s, r).items() if m in t})
         display(t.fillna('').rename(columns=SHOWN).style.set_caption(s))
         if cautions := {v: c for v,c in r.rates().caution.items() if c}:
             print(f'{s}: ' + '; '.join(f'{v}: {c}' for v,c in cautions.items()))
@@ -205,7 +210,8 @@ def show(
     name=None, # file in ../images, for the home page
 ):
     "The figure with its numbered caption, which is also its alternative text"
-    if name and profile() == 'default': fig.savefig(f'../images/{name}.png', dpi=110)
+    if name and profile() == 'default':
+        fig.savefig(f'../images/{name}.png', dpi=110)
     plt.close(fig)
     display(fig, metadata={'image/png': {'alt': caption}})
     display(Markdown(f'**Figure {number}.** {caption}'))
@@ -249,7 +255,8 @@ def plot_dose(
         for name,g in d.groupby('variant', sort=False):
             ax.plot(g.dose, g['diff'], 'o-', color=colour(name), ms=3.5, label=name)
             ax.fill_between(g.dose, g.low, g.high, color=colour(name), alpha=.18, lw=0)
-        if log: ax.set_xscale('log', base=2)
+        if log:
+            ax.set_xscale('log', base=2)
         ax.set_xticks(levels := sorted(d.dose.unique()), [f'{x:g}' for x in levels])
         ax.minorticks_off()
         ax.set(title=title, xlabel=xlabel)
@@ -291,10 +298,13 @@ def in_words(
         for v in ('higher', 'lower'):
             g = d[d.verdict == v].sort_values('diff', ascending=v == 'lower')
             named = [f"{a} {r['diff']:+.3f} [{r.low:+.3f}, {r.high:+.3f}]" for a,r in g[:most].iterrows()]
-            if len(g) > most: named.append(f'and {len(g) - most} more')
-            if named: said.append(f"{v}: {', '.join(named)}")
+            if len(g) > most:
+                named.append(f'and {len(g) - most} more')
+            if named:
+                said.append(f"{v}: {', '.join(named)}")
         for v in ('equivalent', 'undecided'):
-            if names := list(d.index[d.verdict == v]): said.append(f"{v}: {', '.join(names)}")
+            if names := list(d.index[d.verdict == v]):
+                said.append(f"{v}: {', '.join(names)}")
         parts.append(f"On `{s}`, {'; '.join(said)}.")
     return f"{metric}: {' '.join(parts)}"
 
@@ -333,7 +343,8 @@ def conclude(
                 for name,found in dict(families).items() for s,d in found.items() for v,r in d.iterrows()]
     record = dict(chapter=chapter, question=question, finding=finding, verdicts=verdicts)
     write_json(Path(store())/'findings'/f'{chapter}.json', record)
-    if profile() != 'default': return
+    if profile() != 'default':
+        return
     file = Path('findings.json') # what the home page shows
     with locked(Path(store())/'locks'/'findings'): # two chapters may run at once
         known = json.loads(file.read_text(encoding='utf-8')) if file.exists() else {}
