@@ -10,6 +10,7 @@ FLAGS = ['slow', 'cuda']
 TIMES = ROOT/'.venv'/'test_times.json' # seconds of each test the last time: the longest starts first
 # seconds of each chapter on one core, from which the time left is estimated before a run has measured its own
 SECONDS = {'01': 15, '02': 180, '03': 360, '04': 800, '05': 110, '06': 350, '07': 40, '08': 590, '09': 140, '10': 50}
+FIRST = ('05', '03') # they share no backbone and no activations; others read what 05 computes
 # in workers of a kernel, whose stderr is the console
 QUIET = 'ignore::FutureWarning:torch.jit._script,ignore::UserWarning:mlic.models.backbones'
 # not needed to use the library
@@ -123,7 +124,7 @@ def run_chapters(profile, fresh=False):
     if times_file.exists():
         expected |= {k: v for k, v in json.loads(times_file.read_text()).items() if k in expected}
     *todo, last = chapters(book/'chapters') # the last one puts the others' answers together
-    todo.sort(key=lambda p: -expected[p.name])
+    todo.sort(key=lambda p: (p.name[:2] not in FIRST, -expected[p.name]))
     cores = os.cpu_count() or 1
     at_once = 1 if profile == 'full' else min(cores, 2) # a GPU works for one
     env = {'MLIC_PROFILE': profile, 'MLIC_STORE': str(RESULTS)}
@@ -309,11 +310,12 @@ def test_file(path, tmp, counts):
 def test():
     "Everything that `make test` promises; returns the exit status"
     tmp, counts = tempfile.mkdtemp(prefix='mlic_test_'), []
-    jobs = [(f'{p.relative_to(ROOT)} (quick)', lambda p=p: test_chapter(p, tmp)) for p in chapters()] # the long ones
+    files = {f'{p.relative_to(ROOT)}': p for p in sorted((ROOT/'tests').glob('test_*.py'))}
+    jobs = [(name, lambda p=p: test_file(p, tmp, counts)) for name, p in files.items()]
+    jobs.sort(key=lambda job: 'docs' not in job[0]) # the longest
+    jobs += [(f'{p.relative_to(ROOT)} (quick)', lambda p=p: test_chapter(p, tmp)) for p in chapters()]
     jobs += [(f'{p.relative_to(ROOT)}', lambda p=p: test_library(p, tmp)) for p in library()]
     jobs += [(re.split('[:;]', f.__doc__)[0], f) for f in (check_sync, check_clean, check_wheel)]
-    files = {f'{p.relative_to(ROOT)}': p for p in sorted((ROOT/'tests').glob('test_*.py'))}
-    jobs += [(name, lambda p=p: test_file(p, tmp, counts)) for name, p in files.items()]
     times = json.loads(TIMES.read_text()) if TIMES.exists() else {}
     jobs.sort(key=lambda job: -times.get(job[0], 3600)) # a new one first
     failed = []
