@@ -10,6 +10,8 @@ import pandas as pd
 from mlic.store import read_json
 
 DECIDED = {'higher', 'lower', 'equivalent'}
+MARGIN = .01 # of the chapters
+OUTCOMES = ['the same', 'negligible both times', 'undecided once', 'decided differently', 'flipped']
 
 
 def verdicts(store):
@@ -30,7 +32,9 @@ def compared(first, second):
             return 'the same'
         if pair == {'higher', 'lower'}:
             return 'flipped'
-        return 'undecided once' if not pair <= DECIDED else 'decided both times, differently'
+        if max(map(abs, (r.low, r.high, r.low_2, r.high_2))) < MARGIN:
+            return 'negligible both times' # one run has found the sign of a difference that both find too small
+        return 'decided differently' if pair <= DECIDED else 'undecided once'
     return both.assign(outcome=both.apply(outcome, axis=1))
 
 
@@ -41,21 +45,22 @@ def table(both):
         return {'comparisons': len(d), 'decided': int(d.verdict.isin(DECIDED).sum()), **d.outcome.value_counts(),
                 'widest': f'{half.max():.4f}'}
     rows = {chapter: row(d) for chapter, d in both.groupby('chapter')} | {'all': row(both)}
-    order = ['comparisons', 'decided', 'the same', 'undecided once', 'decided both times, differently', 'flipped',
-             'widest']
-    return pd.DataFrame(rows).T.reindex(columns=order).fillna(0)
+    return pd.DataFrame(rows).T.reindex(columns=['comparisons', 'decided', *OUTCOMES, 'widest']).fillna(0)
 
 
 if __name__ == '__main__':
     both = compared(*sys.argv[1:3])
     differ = both[both.outcome != 'the same']
     columns = ['chapter', 'family', 'source', 'variant', 'verdict', 'diff', 'verdict_2', 'diff_2']
-    flipped = (both.outcome == 'flipped').sum()
+    share = both.outcome.value_counts(normalize=True).reindex(OUTCOMES).fillna(0)
     text = f"""# Do the findings replicate?
 
 All chapters were run with two master seeds, which draw all data, weights and batches anew (pretrained backbones
-included). {(both.outcome == 'the same').mean():.1%} of {len(both)} verdicts are the same; {flipped} flipped from
-higher to lower or back. *widest* is the largest half-width of an adjusted 95 % interval of the first run.
+included). Of {len(both)} verdicts {share['the same']:.1%} are the same. Of another {share['negligible both times']:.1%}
+both intervals lie within ±{MARGIN}, and one run alone has found the sign. {share['undecided once']:.1%} are undecided
+in one of the runs, {share['decided differently']:.1%} are decided differently (equivalent in one, beyond the margin
+in the other), {share['flipped']:.1%} flipped from higher to lower or back. *widest* is the largest half-width of an
+adjusted 95 % interval of the first run.
 
 {table(both).to_markdown()}
 
