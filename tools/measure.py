@@ -29,10 +29,17 @@ def private(source):
 
 
 def joined(source):
-    "Statements that share a line with another one"
-    bodies = [getattr(n, f) for n in ast.walk(ast.parse(source)) for f in ('body', 'orelse', 'finalbody')
-              if isinstance(getattr(n, f, None), list)]
-    return sum(a.end_lineno == b.lineno for body in bodies for a, b in zip(body, body[1:]))
+    "Statements that share a line with another one, or with the condition they depend on (ruff's E701 and E702)"
+    lines, n = source.splitlines(), 0
+    for node in ast.walk(ast.parse(source)):
+        for field in ('body', 'orelse', 'finalbody'):
+            body = getattr(node, field, None)
+            if not isinstance(body, list):
+                continue
+            n += sum(a.end_lineno == b.lineno for a, b in zip(body, body[1:]))
+            if body and not isinstance(node, ast.FunctionDef):
+                n += bool(lines[body[0].lineno-1].encode()[:body[0].col_offset].strip().endswith(b':'))
+    return n
 
 
 def counts(revision):
