@@ -37,7 +37,7 @@ def joined(source):
             if not isinstance(body, list):
                 continue
             n += sum(a.end_lineno == b.lineno for a, b in zip(body, body[1:]))
-            if body and not isinstance(node, ast.FunctionDef):
+            if body and not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 n += bool(lines[body[0].lineno-1].encode()[:body[0].col_offset].strip().endswith(b':'))
     return n
 
