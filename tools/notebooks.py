@@ -55,15 +55,27 @@ def execute(path, env, progress=lambda i, n: None, save=False):
     if save:
         for cell in nb.cells:
             if cell.cell_type == 'code':
-                cell.outputs = [o for o in cell.outputs if not passing(o)]
+                cell.outputs = [o for o in map(without_epochs, cell.outputs) if not passing(o)]
         nbformat.write(nb, path)
         clean(path)
 
 
+# what fastai prints of an epoch, without the names of the columns
+EPOCH = re.compile(r'^\d+( +-?[\d.]+| +nan)+ +\d\d:\d\d\n+', re.M)
+
+
+def without_epochs(output):
+    "A stream without the rows of training; a notebook shows the history where it matters"
+    if output.get('name') == 'stdout':
+        output['text'] = EPOCH.sub('', ''.join(output['text']))
+    return output
+
+
 def passing(output):
-    "Is it a warning or a progress bar"
+    "Is it a warning, a progress bar or nothing"
     text = output.get('data', {}).get('text/plain', '')
-    return output.get('name') == 'stderr' or text.startswith(('<IPython.core.display.HTML object>', '<div>'))
+    empty = output.get('name') == 'stdout' and not output['text'].strip()
+    return empty or output.get('name') == 'stderr' or text.startswith(('<IPython.core.display.HTML object>', '<div>'))
 
 
 def clean(path):
