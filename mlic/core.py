@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['settings', 'MLICError', 'check_choice', 'encode', 'is_tensor', 'decode', 'check_targs', 'Registry', 'Settings',
-           'progress', 'parallel']
+           'progress', 'parallel', 'processes']
 
 # %% ../nbs/core.ipynb #9c2ae1ba
 import os, sys
@@ -186,3 +186,25 @@ def parallel(
     as_they_come = get_active_backend()[0].supports_return_generator # Ray's backend gives all of them at the end
     results = Parallel(n_jobs, return_as='generator' if as_they_come else 'list')(jobs)
     return list(progress(results, total, after=after))
+
+# %% ../nbs/core.ipynb #220b01a4
+def processes(
+    n_jobs:int=1, # as joblib has it; with `parallel_config` those of any backend whose workers have one thread each
+)->int: # at least 1
+    "How many processes `parallel` will take; threads are refused, since they share the state of random numbers"
+    from joblib import effective_n_jobs
+    from joblib.parallel import get_active_backend
+    if n_jobs == 0:
+        raise MLICError("n_jobs is 0; give a number of processes, or -1 for one per core")
+    jobs, backend = effective_n_jobs(n_jobs), get_active_backend()[0]
+    if jobs == 1:
+        return 1
+    if getattr(backend, 'uses_threads', False):
+        raise MLICError("this joblib backend runs on threads, which share random numbers; "
+                        "use processes: parallel_config('loky')")
+    client = getattr(backend, 'client', None) # Dask
+    most = max(client.nthreads().values(), default=1) if client else 1
+    if most > 1:
+        raise MLICError(f"workers of this Dask cluster have {most} threads each, which share random numbers; "
+                        "start `dask worker --nthreads 1 --nworkers N`, or Client(n_workers=N, threads_per_worker=1)")
+    return jobs
