@@ -8,18 +8,20 @@ __all__ = ['label_matrix', 'imbalance', 'label_stats', 'cooccurrence', 'plot_coo
 
 # %% ../../nbs/data/labels.ipynb #d80bcbce
 import numpy as np, pandas as pd, matplotlib.pyplot as plt
+from collections import Counter
+from scipy.sparse import csr_array, issparse
 from ..core import MLICError, check_targs
 
 # %% ../../nbs/data/labels.ipynb #58f161f1
 def label_matrix(
-    labels, # a source, or (N,K) of 0, 1 and -1 (unknown)
+    labels, # a source, or (N,K) of 0, 1 and -1 (unknown); a scipy sparse matrix stays sparse
     vocab=None, # the K labels; None: those of the source, for a matrix the column numbers
 )->tuple: # (N,K) array; list of K labels
     "The label matrix and the vocab of a source or of a matrix"
     if hasattr(labels, 'Y'):
         Y, vocab = np.asarray(labels.Y), getattr(labels, 'vocab', None) if vocab is None else vocab
     else:
-        Y = np.asarray(labels)
+        Y = labels if issparse(labels) else np.asarray(labels)
     if Y.ndim != 2:
         raise MLICError(f"labels must be a source or have shape (N,K), got {type(labels).__name__} of shape {Y.shape}")
     vocab = list(range(Y.shape[1])) if vocab is None else list(vocab)
@@ -28,26 +30,42 @@ def label_matrix(
     return Y, vocab
 
 # %% ../../nbs/data/labels.ipynb #6f4a9d1a
+def _known(labels):
+    "The label matrix, which must be of 0 and 1 alone; sparse by rows where it is sparse"
+    Y = label_matrix(labels)[0]
+    if not issparse(Y):
+        return check_targs(Y)
+    check_targs(Y.data[None], name='the stored values of labels')
+    Y = csr_array(Y, dtype=np.int64)
+    Y.eliminate_zeros()
+    Y.sort_indices()
+    return Y
+
 def imbalance(
-    labels, # a source, or (N,K) of 0 and 1
+    labels, # a source, or (N,K) of 0 and 1, also scipy's sparse
 )->np.ndarray: # (K,) float; inf for a label without positives
     "Imbalance ratio per label, IRLbl (Charte 2015, eq. 1): positives of the most frequent label over those of this one"
-    n = check_targs(label_matrix(labels)[0]).sum(0).astype(float)
+    n = _known(labels).sum(0).astype(float)
     with np.errstate(divide='ignore', invalid='ignore'):
         return np.where(n > 0, n.max(initial=0)/n, np.inf)
 
 # %% ../../nbs/data/labels.ipynb #22e14ed7
+def _labelset_counts(Y):
+    "How many images have each labelset that occurs"
+    if not issparse(Y):
+        return np.unique(np.packbits(Y.astype(np.uint8), axis=1), axis=0, return_counts=True)[1]
+    sets = Counter(Y.indices[a:b].tobytes() for a,b in zip(Y.indptr, Y.indptr[1:]))
+    return np.array(list(sets.values()))
+
 def label_stats(
-    labels, # a source, or (N,K) of 0 and 1
+    labels, # a source, or (N,K) of 0 and 1, also scipy's sparse
 )->pd.Series: # N, K, LCard, LDens, LDiv, PLDiv, PMax, IRLbl_mean, SCUMBLE
     "The measures by which multi-label data sets are described; the empty labelset counts as a labelset"
-    Y = check_targs(label_matrix(labels)[0]).astype(np.uint8)
+    Y = _known(labels)
     N, K = Y.shape
     if not N or not K:
         raise MLICError(f"label statistics need at least one image and one label, got shape {Y.shape}")
-    card = Y.sum(1)
-    counts = np.unique(np.packbits(Y, axis=1), axis=0, return_counts=True)[1]
-    ir = imbalance(Y)
+    card, counts, ir = Y.sum(1), _labelset_counts(Y), imbalance(Y)
     finite = ir[np.isfinite(ir)]
     return pd.Series(dict(
         N=N, K=K, LCard=card.mean(), LDens=card.mean()/K, LDiv=len(counts), PLDiv=len(counts)/N, PMax=counts.max()/N,
@@ -59,7 +77,7 @@ def _scumble(Y, ir):
     ir, card = np.where(np.isfinite(ir), ir, 1), Y.sum(1)
     some = card > 0
     geo = np.exp(Y[some] @ np.log(ir) / card[some])
-    return float((1 - geo/(Y[some] @ ir / card[some])).sum()/len(Y))
+    return float((1 - geo/(Y[some] @ ir / card[some])).sum()/len(card))
 
 # %% ../../nbs/data/labels.ipynb #0295df0d
 def cooccurrence(
