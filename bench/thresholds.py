@@ -1,12 +1,9 @@
 """Exact thresholds against a 100-step loop over scikit-learn and against its precision-recall curve.
     python bench/thresholds.py [--quick]
-    python bench/thresholds.py shrink    F1 on new images by how much a label's threshold is shrunk to the global one
-    python bench/thresholds.py control   time of thresholds with a guarantee and of each image's best set"""
+    python bench/thresholds.py shrink    F1 on new images by how much a label's threshold is shrunk to the global one"""
 
 import platform, statistics, sys, time, warnings
 import numpy as np, sklearn, sklearn.metrics as skm, torch
-from mlic.decisions.expected import expected_fbeta_sets
-from mlic.decisions.risk import PrecisionControl, RecallControl
 from mlic.decisions.search import best_examples, best_micro, best_thresholds
 from mlic.decisions.thresholds import LabelThresholds
 from mlic.metrics import f1
@@ -80,25 +77,10 @@ def shrink():
         print(f'| {name} | ' + ' | '.join(f'{a:.3f}, {b:.3f}' for a, b in np.mean(values, 0)) + ' |', flush=True)
 
 
-def control():
-    "Seconds for 100,000 images and 80 labels, processor time; the best sets of 5,000 images, times 20"
-    rng = np.random.default_rng(0)
-    s, y = drawn(100_000, np.geomspace(.3, .005, 80), rng, 2.)
-    s = s.astype(np.float32)
-    rules = [RecallControl(.9), RecallControl(.9, 'macro'), PrecisionControl(.7), PrecisionControl(.7, 'macro')]
-    calls = {repr(r): lambda r=r: r.fit(s, y) for r in rules}
-    calls['ExpectedFBeta()'] = lambda: expected_fbeta_sets(s[:5000])
-    for name, f in calls.items():
-        start = time.process_time()
-        f()
-        print(f'{name}: {(time.process_time() - start)*(20 if "Expected" in name else 1):.2f} s', flush=True)
-
-
 if __name__ == '__main__':
     warnings.filterwarnings('ignore')
-    for name in ('shrink', 'control'):
-        if name in sys.argv[1:]:
-            sys.exit(dict(shrink=shrink, control=control)[name]())
+    if 'shrink' in sys.argv[1:]:
+        sys.exit(shrink())
     print(
         f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, scikit-learn {sklearn.__version__}, numpy"
         f" {np.__version__}, torch {torch.__version__}, 1 thread, float32 scores, medians; the loop is 2 of its 100"

@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['Temperature', 'Platt', 'Isotonic', 'expected_f1_thresholds', 'expected_fbeta_sets', 'ExpectedFBeta', 'LabelCountHead',
-           'gfm_set', 'LabelCountNet', 'ThresholdHead', 'ThresholdNet', 'PrecisionControl', 'RecallControl',
-           'best_examples', 'best_micro', 'best_thresholds', 'fbeta_criterion', 'precision_at_recall',
+           'gfm_sets', 'size_joint', 'LabelCountNet', 'ThresholdHead', 'ThresholdNet', 'PrecisionControl',
+           'RecallControl', 'best_examples', 'best_micro', 'best_thresholds', 'fbeta_criterion', 'precision_at_recall',
            'recall_at_precision', 'FixedThreshold', 'GlobalThreshold', 'GridThresholds', 'LabelThresholds',
-           'ProportionalCut', 'TopK', 'cross_fit', 'threshold_intervals']
+           'ProportionalCut', 'TopK', 'cross_fit', 'threshold_intervals', 'ThresholdedClassifier', 'EqualOpportunity']
 
 # %% ../../nbs/decisions/index.ipynb #c6e1a480
 from .calibration import Isotonic, Platt, Temperature, expected_f1_thresholds
-from .expected import ExpectedFBeta, expected_fbeta_sets, gfm_set
+from .estimator import ThresholdedClassifier
+from .expected import ExpectedFBeta, expected_fbeta_sets, gfm_sets, size_joint
+from .fairness import EqualOpportunity
 from .learned import LabelCountHead, LabelCountNet, ThresholdHead, ThresholdNet
 from .risk import PrecisionControl, RecallControl
 from .search import (best_examples, best_micro, best_thresholds, fbeta_criterion, precision_at_recall,
@@ -19,6 +21,7 @@ from .search import (best_examples, best_micro, best_thresholds, fbeta_criterion
 from .thresholds import (FixedThreshold, GlobalThreshold, GridThresholds, LabelThresholds,
                                        ProportionalCut, TopK, cross_fit, threshold_intervals)
 _all_ = [Temperature, Platt, Isotonic, expected_f1_thresholds, expected_fbeta_sets, ExpectedFBeta, LabelCountHead,
-         gfm_set, LabelCountNet, ThresholdHead, ThresholdNet, PrecisionControl, RecallControl, best_examples,
-         best_micro, best_thresholds, fbeta_criterion, precision_at_recall, recall_at_precision, FixedThreshold,
-         GlobalThreshold, GridThresholds, LabelThresholds, ProportionalCut, TopK, cross_fit, threshold_intervals]
+         gfm_sets, size_joint, LabelCountNet, ThresholdHead, ThresholdNet, PrecisionControl, RecallControl,
+         best_examples, best_micro, best_thresholds, fbeta_criterion, precision_at_recall, recall_at_precision,
+         FixedThreshold, GlobalThreshold, GridThresholds, LabelThresholds, ProportionalCut, TopK, cross_fit,
+         threshold_intervals, ThresholdedClassifier, EqualOpportunity]

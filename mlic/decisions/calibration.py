@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.isotonic import IsotonicRegression
 from sklearn.utils.validation import check_is_fitted
 from ..core import MLICError, progress
@@ -31,12 +31,25 @@ def _logits(x, targs=None):
     return x.astype(np.float64), y
 
 # %% ../../nbs/decisions/calibration.ipynb #17709cbd
-class Temperature(BaseEstimator):
+class _Calibrator(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    "The base class: `transform` is `predict_proba`, so that a calibrator can stand in a pipeline"
+    def transform(self,
+        logits, # (N,K) finite
+    )->np.ndarray: # (N,K)
+        "Calibrated probabilities; with `set_output(transform='pandas')` a DataFrame with the columns of `logits`"
+        return self.predict_proba(logits)
+    def _remember_columns(self, logits):
+        self.n_features_in_ = np.shape(logits)[1]
+        if hasattr(logits, 'columns'):
+            self.feature_names_in_ = np.asarray(logits.columns, object)
+
+class Temperature(_Calibrator):
     "One temperature for all labels: sigmoid(logits/T), T by maximum likelihood (Guo 2017)"
     def fit(self,
         logits, # (N,K) finite
         targs, # (N,K) of 0, 1, -1 (unknown)
     ):
+        self._remember_columns(logits)
         logits, targs = _logits(logits, targs)
         s, y = logits[targs >= 0], targs[targs >= 0]
         if not len(s):
@@ -58,12 +71,13 @@ class Temperature(BaseEstimator):
         return expit(_logits(logits)/self.temperature_)
 
 # %% ../../nbs/decisions/calibration.ipynb #58b880e9
-class _PerLabel(BaseEstimator):
+class _PerLabel(_Calibrator):
     "A calibrator per label; a label whose known targets are all equal gets their constant"
     def fit(self,
         logits, # (N,K) finite
         targs, # (N,K) of 0, 1, -1 (unknown)
     ):
+        self._remember_columns(logits)
         logits, targs = _logits(logits, targs)
         columns = (self._one(s[y >= 0], y[y >= 0]) for s,y in zip(logits.T, targs.T))
         self.models_ = list(progress(columns, targs.shape[1], after=2))

@@ -117,10 +117,13 @@ class PrecisionControl(Thresholder):
         alpha, delta = 1 - _level('precision', self.precision), _level('delta', self.delta)
         average = check_choice('average', self.average, ('examples', 'macro'))
         if average == 'examples':
-            t, risk = _fdp_steps(scores, targs)
-            ok = risk_p_value(risk, len(scores), alpha) <= delta
-            none = risk_p_value(0., len(scores), alpha) <= delta # nothing predicted: the safe end of the sequence
-            self.thresholds_ = np.full(scores.shape[1], _down_to(t, ok) if none else np.inf)
+            allowed = _allowed(len(scores), alpha, delta, False) # None: not even where nothing is predicted
+            if allowed is None:
+                lowest = np.inf
+            else:
+                t, risk = _fdp_steps(scores, targs)
+                lowest = _down_to(t, risk <= allowed)
+            self.thresholds_ = np.full(scores.shape[1], lowest)
         else:
             if scores.size and not (scores.min() >= 0 and scores.max() <= 1):
                 raise MLICError("average='macro' needs probabilities in [0,1], since its starts are probabilities")

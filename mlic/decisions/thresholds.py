@@ -44,6 +44,7 @@ class FixedThreshold(Thresholder):
     def __init__(self,
         threshold=.5, # number or (K,); a label is predicted above it
     ): self.threshold = threshold
+    def __sklearn_is_fitted__(self): return True # nothing is learned
     def fit(self, scores, targs=None):
         K = check_scores(scores, name='scores').shape[1]
         self.thresholds_ = np.array(np.broadcast_to(as_array(self.threshold).astype(np.float64), K))
@@ -106,6 +107,7 @@ class TopK(Thresholder):
     def __init__(self,
         k=1, # labels per image, 0 to K
     ): self.k = k
+    def __sklearn_is_fitted__(self): return True # nothing is learned
     def _check(self, scores):
         scores = check_scores(scores, name='scores')
         if not 0 <= self.k <= scores.shape[1]:

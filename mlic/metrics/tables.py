@@ -6,10 +6,10 @@
 __all__ = ['METRICS', 'f1_scores', 'ranking_scores', 'evaluate', 'per_label', 'report']
 
 # %% ../../nbs/metrics/tables.ipynb #4a6a3fe4
-import pandas as pd
+import numpy as np, pandas as pd
 from ..core import MLICError, Registry
-from .averages import mean_defined, mean_over_images, ratio
-from .inputs import check_scores, counts, top_labels
+from .averages import check_weights, mean_defined, mean_over_images, ratio
+from .inputs import as_array, check_scores, counts, top_labels
 from .predictions import class_and_overall, exact_match, f1, fbeta, hamming, precision, recall
 from .probabilities import brier, ece, log_loss
 from .rankings import (average_precision, average_precision_11, coverage, image_rankings, label_rankings,
@@ -50,10 +50,16 @@ def evaluate(
     probs, # (N,K) scores
     targs, # (N,K) of 0, 1, -1 (unknown)
     threshold=.5, # number, (K,), or a fitted thresholder
+    sample_weight=None, # (N,), or (B,N) for B values of each
 )->dict: # f1_macro, f1_micro, f1_examples, ap_examples, ap_macro, roc_auc_macro
     "The six metrics that every comparison reports, with one sort per label"
     probs, targs = check_scores(probs, targs)
-    return {**f1_scores(probs, targs, threshold), **ranking_scores(probs, targs)}
+    if sample_weight is None:
+        return {**f1_scores(probs, targs, threshold), **ranking_scores(probs, targs)}
+    kw = dict(sample_weight=sample_weight)
+    values = {f'f1_{a}': f1(probs, targs, threshold, a, **kw) for a in ('macro', 'micro', 'examples')}
+    return values | dict(ap_examples=average_precision(probs, targs, 'examples', **kw),
+                         ap_macro=average_precision(probs, targs, **kw), roc_auc_macro=roc_auc(probs, targs, **kw))
 
 # %% ../../nbs/metrics/tables.ipynb #a3992aab
 def per_label(
@@ -61,17 +67,26 @@ def per_label(
     targs, # (N,K) of 0, 1, -1 (unknown)
     vocab=None, # the K labels; None: their numbers
     threshold=.5, # number, (K,), or a fitted thresholder
+    sample_weight=None, # (N,); positives are counted without it
 )->pd.DataFrame: # a row per label: positives, prevalence, precision, recall, f1, ap, roc_auc
     "Positives, prevalence, precision, recall, F1, AP and AUC of each label; NaN where undefined"
     probs, targs = check_scores(probs, targs)
     vocab = list(range(targs.shape[1]) if vocab is None else vocab)
     if len(vocab) != targs.shape[1]:
         raise MLICError(f"the vocab has {len(vocab)} labels, targs has {targs.shape[1]} columns")
-    tp, fp, fn = (x.sum(0) for x in counts(probs, targs, threshold))
-    ap, auc = label_rankings(probs, targs)
-    pos, known = (targs == 1).sum(0), (targs >= 0).sum(0)
-    columns = dict(positives=pos, prevalence=ratio(pos, known), precision=ratio(tp, tp+fp), recall=ratio(tp, tp+fn),
-                   f1=ratio(2*tp, 2*tp+fp+fn), ap=ap, roc_auc=auc)
+    found, positive, known = counts(probs, targs, threshold), targs == 1, targs >= 0
+    if sample_weight is None:
+        ap, auc = label_rankings(probs, targs)
+        total = lambda x: x.sum(0)
+    else:
+        w = check_weights(sample_weight, len(probs))
+        if len(w) != 1:
+            raise MLICError(f"sample_weight has shape {as_array(sample_weight).shape}; a table takes one set, (N,)")
+        ap, auc = (f(probs, targs, None, w[0]) for f in (average_precision, roc_auc))
+        total = lambda x: w[0].astype(np.float64) @ x
+    tp, fp, fn = (total(x) for x in found)
+    columns = dict(positives=positive.sum(0), prevalence=ratio(total(positive), total(known)),
+                   precision=ratio(tp, tp+fp), recall=ratio(tp, tp+fn), f1=ratio(2*tp, 2*tp+fp+fn), ap=ap, roc_auc=auc)
     return pd.DataFrame(columns, index=pd.Index(vocab, name='label'))
 
 # %% ../../nbs/metrics/tables.ipynb #d7466efd
@@ -85,18 +100,20 @@ def report(
     targs, # (N,K) of 0, 1, -1 (unknown)
     threshold=.5, # number, (K,), or a fitted thresholder
     k=3, # labels per image of the top-k columns; None: without them
+    sample_weight=None, # (N,)
 )->pd.DataFrame: # a row per method
     "What papers on COCO, VOC and NUS-WIDE report: mAP, CP to OF1, the same for the top k, and example-based metrics"
-    methods, rows = probs if isinstance(probs, dict) else {'model': probs}, {}
+    methods, rows, w = probs if isinstance(probs, dict) else {'model': probs}, {}, sample_weight
     for name,p in methods.items():
         p, y = check_scores(p, targs)
-        six = evaluate(p, y, threshold)
-        row = {'mAP': six['ap_macro'], **class_and_overall(p, y, threshold)}
+        six = evaluate(p, y, threshold, w)
+        row = {'mAP': six['ap_macro'], **class_and_overall(p, y, threshold, w)}
         if k is not None:
-            row |= {f'{c} top-{k}': v for c,v in class_and_overall(p, y, _Top(k)).items()}
-        row |= {'macro F1': six['f1_macro'], 'example F1': six['f1_examples'], 'LRAP': six['ap_examples'],
-                'macro AUC': six['roc_auc_macro'], 'Hamming loss': hamming(p, y, threshold),
-                'exact match': exact_match(p, y, threshold), 'ranking loss': ranking_loss(p, y),
-                'coverage': coverage(p, y), 'one-error': one_error(p, y)}
+            row |= {f'{c} top-{k}': v for c,v in class_and_overall(p, y, _Top(k), w).items()}
+        row |= {'macro F1': six['f1_macro'], 'example F1': six['f1_examples'],
+                'example F2': fbeta(p, y, 2, threshold, 'examples', w), 'LRAP': six['ap_examples'],
+                'macro AUC': six['roc_auc_macro'], 'Hamming loss': hamming(p, y, threshold, w),
+                'exact match': exact_match(p, y, threshold, w), 'ranking loss': ranking_loss(p, y, w),
+                'coverage': coverage(p, y, w), 'one-error': one_error(p, y, w)}
         rows[name] = row
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('method')
