@@ -10,7 +10,7 @@ __all__ = ['Split', 'row_numbers', 'random_split', 'group_split', 'stratified_sp
 import dataclasses
 import numpy as np, pandas as pd
 from typing import NamedTuple
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 from ..core import MLICError, check_choice
 from .labels import label_matrix
@@ -107,7 +107,7 @@ def random_split(
     seed:int=0, # another seed, another split
 )->Split:
     "Images at random, whatever group they belong to"
-    N = len(label_matrix(src)[0])
+    N = label_matrix(src)[0].shape[0]
     return _split(_random_parts(np.arange(N), _check_sizes(sizes), np.random.default_rng(seed)))
 
 def group_split(
@@ -122,20 +122,24 @@ def group_split(
 def _stratified_parts(Y, units, sizes, rng):
     "Part number of each image, by iterative stratification (Sechidis 2011, algorithm 1) of whole units"
     U, n = units.max(initial=-1)+1, np.bincount(units).astype(float)
-    C = np.zeros((U, Y.shape[1]))
-    np.add.at(C, units, Y == 1)
-    want, room = np.outer(C.sum(0), sizes), n.sum()*sizes
-    left, part = C.sum(0), np.full(U, -1)
+    rows = csr_array((np.ones(len(units)), (units, np.arange(len(units)))), shape=(U, len(units)))
+    C = rows @ csr_array(Y == 1, dtype=float) # positives of each unit; sparse, as most labels are absent
+    columns, total = C.tocsc(), C.sum(0)
+    want, room, left, part = np.outer(total, sizes), n.sum()*sizes, total.copy(), np.full(U, -1)
     shuffled = rng.permutation(U)
+    place = np.argsort(shuffled)
+    def entries(M, i): return (a[M.indptr[i]:M.indptr[i+1]] for a in (M.indices, M.data))
     def give(u, p):
+        labels, counts = entries(C, u)
         part[u] = p
-        want[:,p] -= C[u]
+        want[labels,p] -= counts
         room[p] -= n[u]
-        left[:] -= C[u]
+        left[labels] -= counts
     while (left > 0).any():
         l = np.where(left > 0, left, np.inf).argmin()
-        mine = shuffled[(C[shuffled,l] > 0) & (part[shuffled] < 0)]
-        for u in mine[np.argsort(-C[mine,l], kind='stable')]:
+        mine, counts = entries(columns, l)
+        order = np.lexsort((place[mine], -counts))
+        for u in mine[order][part[mine[order]] < 0]:
             give(u, _neediest(want[l], room, sizes))
     for u in shuffled[part[shuffled] < 0]:
         give(u, _neediest(room, room, sizes))
@@ -147,13 +151,13 @@ def _neediest(first, then, sizes):
 
 # %% ../../nbs/data/splits.ipynb #14c203c2
 def stratified_split(
-    src, # source of N images, or label matrix (N,K); where a source has a column `group`, groups stay whole
+    src, # source of N images, or label matrix (N,K), also scipy's sparse; a source's groups (column `group`) stay whole
     sizes=(.7,.1,.2), # fractions of images
     seed:int=0, # another seed, another split
 )->Split:
     "Each label in proportion in all sets (Sechidis 2011); an unknown label (-1) counts as absent"
     Y = label_matrix(src)[0]
-    units = _groups(src) if _has_groups(src) else np.arange(len(Y))
+    units = _groups(src) if _has_groups(src) else np.arange(Y.shape[0])
     return _split(_stratified_parts(Y, units, _check_sizes(sizes), np.random.default_rng(seed)))
 
 # %% ../../nbs/data/splits.ipynb #80a75b55
@@ -200,7 +204,7 @@ def _balanced_parts(units, k, rng):
 
 # %% ../../nbs/data/splits.ipynb #9944c25f
 def kfold(
-    src, # source of N images, or label matrix (N,K)
+    src, # source of N images, or label matrix (N,K), which may be a scipy sparse matrix
     k:int=5, # number of folds
     by:str='stratified', # 'random', 'group' or 'stratified' (which keeps groups whole where given)
     test=(), # rows, or mask of N, held out as the test set of every fold
@@ -209,8 +213,8 @@ def kfold(
     "k splits; each image outside `test` is in the validation set of exactly one"
     check_choice('by', by, ('random','group','stratified'))
     Y = label_matrix(src)[0]
-    test = _held_out(test, len(Y))
-    rest, rng = np.setdiff1d(np.arange(len(Y)), test), np.random.default_rng(seed)
+    test = _held_out(test, Y.shape[0])
+    rest, rng = np.setdiff1d(np.arange(Y.shape[0]), test), np.random.default_rng(seed)
     grouped = by == 'group' or by == 'stratified' and _has_groups(src)
     if grouped:
         _check_whole(src, test)
