@@ -6,8 +6,8 @@
 __all__ = ['exact_match', 'f1', 'fbeta', 'hamming', 'precision', 'recall', 'class_and_overall', 'average_precision',
            'average_precision_11', 'coverage', 'ndcg_at_k', 'one_error', 'precision_at_k', 'propensities', 'psp_at_k',
            'ranking_loss', 'roc_auc', 'brier', 'ece', 'log_loss', 'reliability_curve', 'METRICS', 'evaluate',
-           'per_label', 'report', 'APExamples', 'APMacro', 'F1Examples', 'F1Macro', 'F1Micro', 'ROCAUCMacro',
-           'default_metrics']
+           'per_label', 'report', 'by_label', 'APExamples', 'APMacro', 'F1Examples', 'F1Macro', 'F1Micro',
+           'ROCAUCMacro', 'default_metrics']
 
 # %% ../../nbs/metrics/index.ipynb #52eee0d4
 from .predictions import class_and_overall, exact_match, f1, fbeta, hamming, precision, recall
@@ -15,9 +15,10 @@ from .rankings import average_precision, average_precision_11, coverage, one_err
 from .topk import ndcg_at_k, precision_at_k, propensities, psp_at_k
 from .probabilities import brier, ece, log_loss, reliability_curve
 from .tables import METRICS, evaluate, per_label, report
+from .sparse import by_label
 from .learner import APExamples, APMacro, F1Examples, F1Macro, F1Micro, ROCAUCMacro, default_metrics
 _all_ = [exact_match, f1, fbeta, hamming, precision, recall, class_and_overall,
          average_precision, average_precision_11, coverage, ndcg_at_k, one_error, precision_at_k,
          propensities, psp_at_k, ranking_loss, roc_auc, brier, ece, log_loss, reliability_curve,
-         METRICS, evaluate, per_label, report, APExamples, APMacro, F1Examples, F1Macro, F1Micro,
+         METRICS, evaluate, per_label, report, by_label, APExamples, APMacro, F1Examples, F1Macro, F1Micro,
          ROCAUCMacro, default_metrics]
