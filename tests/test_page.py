@@ -1,4 +1,5 @@
 """The demo page under attack: what whoever can reach it must not be able to do.  `pytest tests/test_page.py`"""
+import csv
 import json
 import os
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -63,12 +65,14 @@ def upload(url, data, name='a.png'):
     return httpx.post(f'{url}/gradio_api/upload', files={'files': (name, data)}, timeout=30)
 
 
-def ask(url, payload, timeout=30):
-    "What the page answers to a request as the browser sends it: the outputs, or None where it fails"
+def ask(url, payload, timeout=30, number=0):
+    "What the page answers to its event of a number, as the browser sends it: the outputs, or None where it fails"
     session = uuid4().hex
     config = httpx.get(f'{url}/config').json()
-    event = next(d['id'] for d in config['dependencies'] if d['targets'])
-    body = dict(data=[payload], fn_index=event, session_hash=session, trigger_id=None)
+    event = [d for d in config['dependencies'] if d['targets']][number]
+    payload = list(payload) if isinstance(payload, tuple) else [payload]
+    more = [None]*(len(event['inputs']) - len(payload)) # state, which the server keeps
+    body = dict(data=[*payload, *more], fn_index=event['id'], session_hash=session, trigger_id=None)
     sent = httpx.post(f'{url}/gradio_api/queue/join', json=body, timeout=timeout)
     if sent.status_code != 200:
         return None
@@ -92,6 +96,55 @@ def test_an_image_gets_an_answer(url):
     path = upload(url, png()).json()[0]
     answer = ask(url, dict(path=path, meta={'_type': 'gradio.FileData'}))
     assert said(answer) != 'no label' and answer[1] is not None and len(answer[2]['data']) == len(HOSTILE)
+
+
+def test_many_images_become_a_table(url):
+    "A row for each, also for what is no image; the CSV file has the probabilities, and names are text"
+    names = ['a.png', '=1+1,"x".png', 'torn.png']
+    sent = [dict(path=upload(url, data, 'x.png').json()[0], orig_name=name, meta={'_type': 'gradio.FileData'})
+            for name, data in zip(names, (png(), png(50), png()[:-300]))]
+    said_, table, file = ask(url, sent, number=1)
+    assert said_ == '3 images' and [row[0] for row in table['data']] == names
+    assert 'cannot be decoded' in table['data'][2][1] and 'the file' in table['data'][2][1]
+    got = httpx.get(file['url']).text if file.get('url') else httpx.get(f"{url}/gradio_api/file={file['path']}").text
+    rows = list(csv.reader(got.splitlines()))
+    assert len(rows) == 4 and len(rows[0]) == 2 + len(HOSTILE) and [r[0] for r in rows[1:]] == names
+
+
+def test_of_many_files_each_must_be_uploaded(url, tmp_path):
+    (tmp_path/'private.png').write_bytes(png())
+    def file(path): return dict(path=str(path), meta={'_type': 'gradio.FileData'})
+    own = file(upload(url, png()).json()[0])
+    for odd in ([file(tmp_path/'private.png')], [own, file('/etc/passwd')], [3], [None], [[own]], [dict(path='x')]):
+        answer = ask(url, odd, number=1)
+        assert answer is None or REFUSED in answer[1]['data'][-1][1], odd
+    for odd in ('x', 3, {}, dict(path='/etc/passwd')):
+        answer = ask(url, odd, number=1)
+        assert answer is None or answer[0] == ''
+    assert 'at most' in ask(url, [own]*(module.MAX_FILES + 1), number=1)[0]
+
+
+def test_thresholds_and_errors(predictor, tmp_path):
+    "With labelled images: precision and recall at a threshold, and the largest errors one after the other"
+    from mlic.data.sources import from_frame
+    for i in range(6):
+        (tmp_path/f'{i}.png').write_bytes(png(40 + i))
+    src = from_frame(pd.DataFrame(dict(fname=[f'{i}.png' for i in range(6)], labels=[[HOSTILE[0]]]*3 + [[]]*3)),
+                     tmp_path, vocab=HOSTILE)
+    blocks = demo(predictor, valid=src)
+    _, address, _ = blocks.launch(server_name='127.0.0.1', quiet=True, prevent_thread_lock=True, ssr_mode=False)
+    address = address.rstrip('/')
+    try:
+        at, text, plot = ask(address, HOSTILE[0], number=2)
+        assert at == 0 and 'precision 0.500, recall 1.000' in text and plot
+        _, text, _ = ask(address, (HOSTILE[0], 1.), number=3)
+        assert 'above 1.00' in text and 'recall 0.000' in text
+        assert ask(address, 'no such label', number=2) in (None, [.5, '', None])
+        image, text = ask(address, 1, number=5)
+        assert image and '.png' in text
+        assert ask(address, -5, number=5) is None or ask(address, -5, number=5)[1] == text
+    finally:
+        blocks.close()
 
 
 def test_only_uploaded_files_are_opened(url, tmp_path):

@@ -12,7 +12,7 @@ from .commands import COMMANDS
 
 # %% ../../nbs/cli/index.ipynb #5b1e6c12
 def _parser(command):
-    "The parser of all commands; only the options of `command` are filled in, since those of `compare` need imports"
+    "The parser of all commands; only the options of `command` are filled in"
     made = partial(argparse.ArgumentParser, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     p = made('mlic', description='Multi-label image classification: every loss, head and backbone under one protocol.',
              epilog='`mlic COMMAND --help` shows options and examples. Exit status: 0 done, 1 bad input, '

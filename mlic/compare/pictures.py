@@ -11,6 +11,7 @@ import numpy as np, pandas as pd, matplotlib.pyplot as plt
 from .ranks import few_folds, friedman, plot_critical_difference
 from .tables import METRIC_NAMES, SIX, direction
 from .verdicts import corrected_t, holm
+from .webpage import write_report
 from ..interpret.plots import COLOURS, LINE_STYLES
 from ..training.history import plot_history
 
@@ -19,7 +20,7 @@ _LINES = plt.cycler(color=COLOURS*4, linestyle=LINE_STYLES*7) # 28 pairs, all di
 _VERDICT_COLOURS = dict(higher=COLOURS[0], lower=COLOURS[1], equivalent='0.35', undecided='0.6', undefined='0.8')
 
 class Pictures:
-    "Differences, ranks, curves and pairs of columns as pictures; the base of `Results`"
+    "Differences, ranks, curves and pairs of columns as pictures, and all as a page; the base of `Results`"
     def friedman(self,
         metric='ap_macro', at='best', on=None, # as `to_frame` has them
     )->dict: # as `ranks.friedman`, `ranks` a Series by variant
@@ -109,3 +110,11 @@ class Pictures:
         ax.set(xlabel=x, ylabel=METRIC_NAMES.get(y, y))
         ax.margins(.12)
         return ax
+
+    def report(self,
+        file, # HTML file to write
+        metric='ap_macro', level=.95, margin=.01, # as `against` has them
+        pictures:int=12, # images with the largest errors to show, where they are at hand
+    ): # Path
+        "All of this, and the verdicts and tables, as one HTML page that needs nothing beside it"
+        return write_report(self, file, metric, level, margin, pictures)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from .features import weights_key
 from .fit import model_of
-from .sets import DATASETS, data_key, generates, maker_args
+from .sets import DATASETS, data_key, generates, images_wanted, maker_args
 from ..classical import CLASSICAL
 from ..core import MLICError, Registry, check_choice
 from ..losses import LOSSES
@@ -72,11 +72,15 @@ def typed(
     raise MLICError(f"{name} is {value!r}; it must be {' or '.join(words[k] for k in kinds)}")
 
 # %% ../../nbs/compare/recipe.ipynb #fe355289
-def _plain_args(field, given, name, known):
-    "Arguments as sorted text 'a: 1, b: x', checked against those that are known, a dict of name -> parameter"
+def _args_of(field, given):
     args = read_yaml('{' + given + '}') if isinstance(given, str) else given
     if not isinstance(args, dict) or any(v is None or not isinstance(k, str) for k,v in args.items()):
         raise MLICError(f"{field} is {given!r}; write it as 'name: value, name: value', or give a dict")
+    return args
+
+def _plain_args(field, given, name, known):
+    "Arguments as sorted text 'a: 1, b: x', checked against those that are known, a dict of name -> parameter"
+    args = _args_of(field, given)
     if odd := [k for k in args if k not in known]:
         raise MLICError(f"{field}: {name} has no argument {odd[0]!r}; choose from: {', '.join(known) or 'none'}")
     for k,v in args.items():
@@ -120,6 +124,15 @@ def _try_args(field, args, name, use):
     raise MLICError(f"{field}: {name} cannot work with {', '.join(f'{k}: {args[k]}' for k in wrong)} "
                     f"({str(e).splitlines()[0]})") from e
 
+def _make_loss(name, args):
+    "What a loss itself refuses is raised; a wrong type is named by `_try_args`"
+    try:
+        LOSSES[name](**args)
+    except MLICError:
+        raise
+    except (TypeError, ValueError):
+        pass
+
 def _use_loss(name, args):
     "Make a loss and call it once"
     targs = torch.eye(2, 3)
@@ -140,8 +153,8 @@ TRACKERS = Registry('tracker') # name of a package -> context manager (recipe, n
 @dataclass(frozen=True)
 class Recipe:
     "All that determines a result; plain values and short names"
-    source:str = 'synth_xray' # name in `DATASETS`
-    n:int = 1200 # images; with replicates: training images of each
+    source:str = 'synth_xray' # name in `DATASETS`, or the path of a dataset file, as data.yaml
+    n:int|None = None # images, with replicates training images of each; None: all of a dataset file, 1200 of others
     size:int = 64 # pixels on a side
     data_args:str = '' # arguments of the data set, as 'lift: 4, noise: 0.2'; a dict is turned into that
     design:str = 'folds' # 'folds' of one data set, or 'replicates': training sets and one test set from a generator
@@ -168,6 +181,9 @@ class Recipe:
 
     def __post_init__(self):
         put = lambda f, v: object.__setattr__(self, f, v)
+        if str(self.source).lower().endswith(('.yaml', '.yml')):
+            put('data_args', {**_args_of('data_args', self.data_args), 'path': str(self.source)})
+            put('source', 'file')
         for f in dataclasses.fields(self):
             if not f.name.endswith('_args'):
                 put(f.name, typed(f.name, getattr(self, f.name), f.type))
@@ -184,6 +200,7 @@ class Recipe:
             if field == 'data_args':
                 known = {k: known[k] for k in maker_args(name)}
             put(field, _plain_args(field, getattr(self, field), name, known))
+        _make_loss(self.loss, self.arguments('loss_args'))
         _try_args('loss_args', self.arguments('loss_args'), self.loss, partial(_use_loss, self.loss))
         if self.head in HEADS:
             _try_args('head_args', self.arguments('head_args'), self.head, partial(_use_head, self.head))
@@ -206,7 +223,7 @@ class Recipe:
                       n_test=(0, 10**8), epochs=(1, 10**5), bs=(2, 10**6), seed=(0, 2**31-1))
         for field,(low,high) in ranges.items():
             value = getattr(self, field)
-            if not low <= value <= high:
+            if value is not None and not low <= value <= high:
                 raise MLICError(f"{field} is {value}; it must be from {low} to {high}")
         if self.test != 'published' and (isinstance(self.test, str) or not 0 <= self.test < 1):
             raise MLICError(f"test is {self.test!r}; give a fraction from 0 to below 1, or 'published'")
@@ -249,6 +266,9 @@ class Recipe:
         other = ['n_valid','n_test'] if self.design == 'folds' else ['folds','by','test']
         out = {'track', 'replicates', *other, *model_of(self).ignores, *without}
         d = {f: v for f,v in dataclasses.asdict(self).items() if f not in out}
+        d['n'] = images_wanted(self)
+        if self.source == 'file':
+            del d['data_args'] # the data count, not where their description lies
         if 'weights' in d:
             d['weights'] = weights_key(self.weights)
         return json.dumps(d, sort_keys=True)

@@ -14,6 +14,7 @@ from uuid import uuid4
 from joblib import Parallel, delayed
 from PIL import Image
 from ..core import MLICError, progress, settings
+from .archives import file_stamp
 from .images import ImageError, image_mode, load_image, open_image, read_bands
 from .sources import Source
 from .splits import Split, leakage
@@ -49,14 +50,6 @@ def _parallel(f, jobs, n_jobs):
     done = Parallel(n_jobs=n_jobs, prefer='threads', return_as='generator')(delayed(f)(*j) for j in jobs)
     return progress(done, len(jobs), show=len(jobs) > 500)
 
-def _stamp(path):
-    "(bytes, times of the last change of content and of any kind) of a file; -1 where it is not there"
-    try:
-        s = os.stat(path)
-    except (OSError, ValueError):
-        return -1, -1, -1
-    return s.st_size, s.st_mtime_ns, s.st_ctime_ns
-
 def _parts(folder):
     "What is remembered in `folder`, a list of (file, content); a damaged file is quarantined"
     found = []
@@ -86,7 +79,7 @@ def _images(src, n_jobs):
     parts = _parts(folder)
     known = {(r[0], *r[1]): r[2] for _,rows in parts for r in rows}
     names = list(src.items.fname)
-    stamps = [_stamp(src.root/f) for f in names]
+    stamps = [file_stamp(src.root/f) for f in names]
     keys = [(f, *s) for f,s in zip(names, stamps)]
     todo, new = [i for i,k in enumerate(keys) if k not in known], []
     try:
@@ -246,7 +239,7 @@ def _missing_copies(src, path, record, n_jobs):
         if f not in known:
             return 'foreign'
         stamp, check = known[f]
-        if check is None or stamp != list(_stamp(src.path(i))):
+        if check is None or stamp != list(file_stamp(src.path(i))):
             return 'missing'
         return 'there' if sha256(path/f) == check else 'damaged'
     todo = []
@@ -277,7 +270,7 @@ def resize_images(
         for at in range(0, len(todo), _PART):
             rows = todo[at:at+_PART]
             names = [src.items.fname.iloc[i] for i in rows]
-            entries = {f: [list(_stamp(src.path(i))), None] for i,f in zip(rows, names)}
+            entries = {f: [list(file_stamp(src.path(i))), None] for i,f in zip(rows, names)}
             part = record/'files'/f'{uuid4().hex}.json'
             write_json(part, entries) # these names are ours from here on
             jobs = [(src.path(i), path/f, size) for i,f in zip(rows, names)]

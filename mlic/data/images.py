@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from math import prod
 from PIL import Image, ImageOps, UnidentifiedImageError
 from ..core import MLICError, check_choice
+from .archives import in_archive, read_member
+from .dicom import dicom_mode, is_dicom, read_dicom
 
 # %% ../../nbs/data/images.ipynb #5fc46c50
 PIL_FORMATS = ('JPEG', 'PNG', 'TIFF', 'GIF', 'BMP', 'WEBP') # what PIL may open
@@ -34,12 +36,10 @@ _BEGINS = {b'%PDF': 'a PDF', b'%!PS': 'PostScript', b'\xc5\xd0\xd3\xc6': 'PostSc
 
 def _content(path)->str:
     "What a file that PIL does not know seems to hold"
-    with open(path, 'rb') as f:
+    with _image_file(path) as f:
         head = f.read(256)
     if head[4:8] == b'ftyp':
         return 'it is HEIC, AVIF or a film; convert it to JPEG or PNG'
-    if head[128:132] == b'DICM':
-        return 'it is DICOM; convert it to PNG'
     if head[:4] in _BEGINS:
         return f'it is {_BEGINS[head[:4]]}, not an image'
     if head and all(32 <= b < 127 or b in b'\t\r\n' for b in head):
@@ -51,6 +51,12 @@ def _image_file(path):
     "The open file `path`; what goes wrong with it is an `ImageError`"
     flags = os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_BINARY', 0) # opening a pipe does not block
     try:
+        if (inside := in_archive(path)) and inside[1]:
+            member = read_member(*inside, MAX_BYTES)
+            if not member.getbuffer().nbytes:
+                raise ImageError(path, 'the file is empty')
+            yield member
+            return
         with open(path, 'rb', opener=lambda p, _: os.open(p, flags)) as f:
             s = os.fstat(f.fileno())
             if not stat.S_ISREG(s.st_mode):
@@ -68,11 +74,15 @@ def _image_file(path):
         raise ImageError(path, 'it is a folder') from e
     except UnidentifiedImageError as e:
         raise ImageError(path, _content(path)) from e
+    except MLICError as e:
+        raise ImageError(path, str(e)) from e
     except Exception as e: # a decoder may raise anything on a damaged file
         raise ImageError(path, f'the decoder says: {str(e) or type(e).__name__}') from e
 
 def _pil(path, f)->Image.Image:
-    "The image in the open file `f`, its pixels not yet decoded"
+    "The image in the open file `f`, its pixels not yet decoded; of DICOM decoded"
+    if is_dicom(f):
+        return read_dicom(f, MAX_PIXELS)
     im = Image.open(f, formats=PIL_FORMATS)
     if im.width*im.height > MAX_PIXELS:
         raise ImageError(path, f'it claims {im.width}x{im.height} pixels, the limit is {MAX_PIXELS:,}')
@@ -130,6 +140,8 @@ def image_mode(
 )->str: # one of `IMAGE_MODES`
     "'L' for grey, 'bands' for a TIFF of four bands none of which is alpha, 'RGB' for the rest"
     with _image_file(path) as f:
+        if is_dicom(f):
+            return dicom_mode(f)
         if _is_tiff(f):
             page = _tifffile().TiffFile(f).pages[0]
             bits = page.bitspersample if isinstance(page.bitspersample, tuple) else (page.bitspersample,)
@@ -186,6 +198,7 @@ def open_image(
     path, # file of an image
     mode='RGB', # one of `IMAGE_MODES`; 'bands' comes as a PIL image of mode CMYK, PIL's name for four bands of 8 bits
     white=65535, # the value of 16-bit grey or bands that becomes 255; larger ones do too
+    least:int=None, # pixels that both sides of a JPEG must keep when it is decoded at 1/2, 1/4 or 1/8; None: full size
 )->Image.Image: # of 8 bits
     "An image as a person would see it, decoded and upright; one that cannot be decoded is an `ImageError`"
     check_choice('mode', mode, IMAGE_MODES)
@@ -195,6 +208,8 @@ def open_image(
             _four(im.shape[2], path)
             return Image.frombytes('CMYK', im.shape[1::-1], _eight_bits(im, white, path).tobytes())
         im = _pil(path, f)
+        if least is not None and im.format == 'JPEG':
+            im.draft(None, (least, least))
         im.load()
         if mode != 'bands':
             return as_seen(im, mode, white, path)
@@ -222,7 +237,7 @@ def image_problem(
             if end is None:
                 return ''
             at = f.tell()
-            f.seek(-min(len(end), os.fstat(f.fileno()).st_size), os.SEEK_END)
+            f.seek(max(f.seek(0, os.SEEK_END) - len(end), 0))
             whole = f.read() == end
             f.seek(at)
             if not whole:
