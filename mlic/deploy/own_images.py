@@ -81,7 +81,7 @@ def train_model(
     bs:int=32, # images in a batch
     epochs:int=10, # passes over the training set with all layers
     epochs_head:int=3, # with pretrained weights, passes before, of the head alone
-    lr:float=None, # largest learning rate; None: 3e-3 from random weights, 1e-3 from pretrained ones
+    lr:float=None, # largest learning rate; None: 3e-3 from random weights, 2e-3 from others (fastai's)
     resize='squish', # how an image becomes square, as in `dataloaders`
     policy:Policy=Policy(), # schedule, precision and more; its `lr` is not used
     seed:int=0, # of split, weights and batches
@@ -99,7 +99,7 @@ def train_model(
     dls = dataloaders(src, split, size, bs, seed=seed, resize=resize)
     set_seed(seed)
     learn = mlic_learner(dls, arch, head, loss, origin)
-    lr = lr or (3e-3 if origin is None else 1e-3)
+    lr = lr or (3e-3 if origin is None else 2e-3)
     policy = replace(policy, lr=lr)
     if origin is None or not epochs_head:
         history = fit_policy(learn, epochs, policy, seed=seed)
