@@ -21,7 +21,7 @@ def _positive(probs):
         return np.asarray(probs)
     if any(p.shape[1] != 2 for p in probs):
         k = next(k for k,p in enumerate(probs) if p.shape[1] != 2)
-        raise MLICError(f"label {k} is constant in a training fold, and the classifier gives it one class only; "
+        raise MLICError(f"label {k} is constant in the training data, and the classifier gives it one class only; "
                         "use mlic's BinaryRelevance, which keeps constant labels")
     return np.stack([p[:,1] for p in probs], 1)
 
@@ -63,4 +63,5 @@ class ThresholdedClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         X, # (N,D) features
     )->np.ndarray: # (N,K) of 0 and 1
         "The labels that the thresholder chooses"
-        return self.thresholder_.predict(self.predict_proba(X))
+        probs = self.predict_proba(X)
+        return self.thresholder_.predict(probs)

@@ -44,20 +44,25 @@ def _expected(p, rest, q):
     s = (1/(np.arange(first, M*(1+q) + 1)[:,None] + q*np.arange(len(tail)))) @ tail
     head = [np.ones((1,n))] # head[m]: (a, n) probability that a of the first m are present
     for x in p:
-        h = np.zeros((len(head), n))
-        head.append(np.r_[head[-1]*(1 - x), h[:1]] + np.r_[h[:1], head[-1]*x])
+        h, last = np.zeros((len(head) + 1, n)), head[-1]
+        np.multiply(last, 1 - x, out=h[:-1])
+        h[1:] += last*x
+        head.append(h)
     for m in range(M, 0, -1):
         E[m-1] = (1 + q)*np.einsum('an,an,a->n', head[m][1:], s[m-1:q*m+m-q:q], np.arange(1., m+1))
         end = (m-1)*(1+q) + 1 - first # what the steps that follow read
         if m > 1:
-            s[:end] += (s[q:end+q] - s[:end])*p[m-1]
+            step = s[q:end+q] - s[:end]
+            step *= p[m-1]
+            s[:end] += step
     return E
 
 def _largest(p, q, least):
     "(N,) no larger set can be the best: its bound is below `least` (N,), which a set attains; p (N,K) from high to low"
     m, T = np.arange(1, p.shape[1]+1), np.cumsum(p, 1)
     if p.shape[1]:
-        least = np.maximum(least, ((1 + q)*T/(m + q*(1 + T[:,-1:]))).max(1)) # by Jensen's inequality
+        bottom = m + q*(1 + T[:,-1:])
+        least = np.maximum(least, ((1 + q)*(T + q*np.cumsum(p*p, 1)/bottom)/bottom).max(1)) # by Jensen's inequality
     return ((1 + q)*T/(m + q*T) >= least[:,None]*(1 - 1e-9)).sum(1)
 
 def expected_fbeta_sets(

@@ -48,7 +48,7 @@ def _allowed(n, alpha, delta, whole):
 
 def _highest(scores, weight, budget):
     "The highest threshold at which the weight of the scores that are not above it is at most `budget`"
-    order = np.argsort(scores, kind='stable')
+    order = np.argsort(scores)
     s, missed = scores[order], np.cumsum(weight[order])
     over = np.flatnonzero(missed > budget + 1e-9)
     return np.inf if not len(over) else float(np.nextafter(s[over[0]], s.dtype.type(-np.inf)))
@@ -93,12 +93,12 @@ def _fdp_steps(
 ): # (thresholds from high to low (M,), mean false discovery proportion right below each (M,))
     "Mean over images of the fraction of false predictions (0 where none is) at every threshold that differs"
     N, K = scores.shape
-    order = np.argsort(-scores, 1, kind='stable')
+    order = np.argsort(-scores, 1) # equal scores are one step, in whatever order
     s, y = np.take_along_axis(scores, order, 1), np.take_along_axis(targs, order, 1)
     predicted, false = np.cumsum(y >= 0, 1), np.cumsum(y == 0, 1)
     fdp = false/np.maximum(predicted, 1)
     step = np.diff(fdp, axis=1, prepend=0.).ravel()
-    at = np.argsort(-s.ravel(), kind='stable')
+    at = np.argsort(-s.ravel())
     s, total = s.ravel()[at], np.cumsum(step[at])/max(N, 1)
     last = np.flatnonzero(np.r_[s[1:] != s[:-1], True]) if len(s) else np.zeros(0, int)
     return s[last], np.maximum(total[last], 0.)
@@ -136,7 +136,7 @@ class PrecisionControl(Thresholder):
         return self
     def _one(self, p, y, alpha, delta):
         "One label: from each start down while the binomial p-value is at most delta/starts"
-        order = np.argsort(-p, kind='stable')
+        order = np.argsort(-p)
         s, false = p[order], np.cumsum(y[order] == 0)
         last = np.flatnonzero(np.r_[s[1:] != s[:-1], True]) if len(s) else np.zeros(0, int)
         s, n, false = s[last], last + 1, false[last]

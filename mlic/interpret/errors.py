@@ -98,13 +98,19 @@ class MultiLabelInterpretation:
 
 # %% ../../nbs/interpret/errors.ipynb #b22712cb
 def _has_loss_per_image(learn):
-    "Does the loss function, not reduced, have values for each image? Tried on K+1 images, which differ from K labels"
+    "Does the loss function, not reduced, have values for each image, which other images of the batch do not change?"
     loss, K = learn.loss_func, len(learn.dls.vocab)
     if not (hasattr(loss, 'reduction') or 'reduction' in inspect.signature(loss).parameters):
         return False
-    y = torch.zeros(K + 1, K, device=learn.dls.device)
+    N = K + 1 # images, as many as there are not labels
+    s = torch.linspace(-2, 2, N*K, device=learn.dls.device).reshape(N, K)
+    y = torch.eye(N, K, device=learn.dls.device) # the last image has no label
     with learn.loss_not_reduced():
-        return learn.loss_func(y, y).numel() % len(y) == 0
+        whole = learn.loss_func(s, y)
+        alone = torch.cat([learn.loss_func(s[i:i+1], y[i:i+1]).reshape(-1) for i in (0, K)])
+    if whole.numel() % N or alone.numel()*N != 2*whole.numel():
+        return False
+    return torch.allclose(whole.reshape(N, -1)[[0,K]].reshape(-1), alone, rtol=1e-4, atol=1e-6)
 
 def _path_of(tfms, o):
     "The file that an item is opened from: what the first transforms make of it, None where it is not a file"

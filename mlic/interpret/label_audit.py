@@ -50,8 +50,9 @@ _KINDS = ('label error', 'contradiction', 'near-duplicate', 'unexplained')
 _COLUMNS = ['kind', 'image', 'other', 'label', 'annotated', 'suggested', 'prob', 'score', 'why']
 
 def _errors(probs, Y, vocab):
-    "Suspicions of confident learning as findings"
+    "Suspicions of confident learning whose annotation is the less probable side, as findings"
     d = find_label_errors(probs, Y, vocab)
+    d = d[d.confidence < .5]
     why = np.where(d.annotated == 1, 'annotated, but improbable', 'not annotated, but probable')
     return pd.DataFrame(dict(kind=_KINDS[0], image=d.image, other=-1, label=d.label, annotated=d.annotated,
                              suggested=1 - d.annotated, prob=d.prob, score=d.confidence, why=why))
@@ -187,7 +188,7 @@ class Audit:
     )->plt.Axes:
         "A sheet of pictures; both images of a pair stand side by side"
         d = self.findings(kind, n)
-        ax, axs = subgrid(len(d), cols, (2.2, 2.5), ax)
+        ax, axs = subgrid(len(d), cols, (3.2 if (d.other >= 0).any() else 2.2, 2.3), ax)
         for a,r in zip(axs, d.itertuples()):
             images = [self._picture(i).resize((128, 128)) for i in (r.image, r.other) if i >= 0]
             a.imshow(np.hstack([np.asarray(im) for im in images]))
@@ -195,7 +196,7 @@ class Audit:
             number = f'{r.image}' if r.other < 0 else f'{r.image} | {r.other}'
             prob = '' if np.isnan(r.prob) else f' {r.prob:.2f}'
             a.set_title(f'{number}: {shorten(r.label, 20)}{prob}' if r.label else number, fontsize=8, parse_math=False)
-            a.set_xlabel(shorten(r.why, 40), fontsize=7, parse_math=False)
+            a.set_xlabel(shorten(r.why, 48), fontsize=7, parse_math=False)
         return ax
 
     def to_csv(self,
