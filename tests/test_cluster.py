@@ -19,6 +19,9 @@ from mlic.core import MLICError
 from mlic.data.loaders import dataloaders
 from mlic.data.splits import random_split
 from mlic.data.synth import digit_scenes
+from mlic.training.activations import ActivationStore
+from mlic.training.caching import cache_activations
+from mlic.training.keys import activation_key, stored_items
 from mlic.training.learner import mlic_learner
 from mlic.training.policy import Policy, fit_policy
 
@@ -124,6 +127,81 @@ def test_dask_replaces_a_killed_worker(alone, tmp_path):
     pd.testing.assert_frame_equal(by_dask, alone, check_exact=True)
 
 
+# Activations of a frozen backbone: 12 shards of 8 images
+
+def slow_pass(folder, seconds=.5, **kwargs):
+    "Store activations in small shards; each batch takes some time and leaves a line in a file"
+    src, log = digit_scenes(96, 32), str(folder/'batches.txt')
+    torch.manual_seed(0)
+    learn = mlic_learner(dataloaders(src, random_split(src, (.5,.5,0)), size=32, bs=8, tfms=None), 'test_resnet')
+    def wait(*_):
+        with open(log, 'a') as f:
+            f.write('batch\n')
+        time.sleep(seconds)
+    learn.model.body.register_forward_hook(wait)
+    ActivationStore(folder/activation_key(learn), len(stored_items(learn.dls)[0]), shard=8)
+    cache_activations(learn, folder, **kwargs)
+
+
+def shards(folder): return len(list(folder.glob('*/[0-9]*/shard.json')))
+
+
+def batches(folder): return len((folder/'batches.txt').read_text().splitlines())
+
+
+def stored_bytes(folder):
+    "Every array of the store, by its path; the path holds the key"
+    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob('*.npy'))}
+
+
+@pytest.fixture(scope='module')
+def one_process(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('one')
+    slow_pass(folder, seconds=0)
+    assert shards(folder) == batches(folder) == 12
+    return stored_bytes(folder)
+
+
+@needs_dask
+@pytest.mark.slow
+def test_dask_stores_the_same_bytes_although_a_worker_is_killed(one_process, tmp_path):
+    "Two workers, one killed with -9 at its second shard: the other computes what was lost, and nothing else again"
+    from dask.distributed import Client, LocalCluster
+    logging.getLogger('distributed').setLevel(logging.CRITICAL) # of the killed worker
+    with (LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client,
+          parallel_config('dask')):
+        worker = next(iter(client.run(os.getpid).values()))
+        killer = kill_when(lambda: shards(tmp_path) >= 3, lambda: worker)
+        slow_pass(tmp_path, n_jobs=2)
+        killer.join(20)
+        assert not killer.is_alive()
+    assert stored_bytes(tmp_path) == one_process
+    assert batches(tmp_path) <= 12 + 1
+
+
+@pytest.mark.slow
+def test_a_killed_process_keeps_finished_shards_and_the_same_call_computes_the_rest(one_process, tmp_path):
+    from joblib.externals.loky import get_reusable_executor
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+    killer = kill_when(lambda: shards(tmp_path) >= 3,
+                       lambda: next(iter(get_reusable_executor(reuse=True)._processes)))
+    with pytest.raises(TerminatedWorkerError):
+        slow_pass(tmp_path, n_jobs=2)
+    killer.join(20)
+    kept, before = shards(tmp_path), batches(tmp_path)
+    assert 3 <= kept < 12
+    slow_pass(tmp_path, seconds=0)
+    assert stored_bytes(tmp_path) == one_process
+    assert batches(tmp_path) == before + 12 - kept
+    get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+
+
+def test_threads_may_not_share_the_pass(tmp_path):
+    with parallel_config('threading'), pytest.raises(MLICError, match='share random numbers'):
+        slow_pass(tmp_path, n_jobs=2)
+    assert shards(tmp_path) == 0
+
+
 # One network on several GPUs, here on two processes without a GPU
 
 SCRIPT = """
@@ -132,6 +210,9 @@ from fastai.distributed import DistributedDL, rank_distrib
 from mlic.data.loaders import dataloaders
 from mlic.data.splits import random_split
 from mlic.data.synth import digit_scenes
+from mlic.training.activations import ActivationStore
+from mlic.training.caching import cache_activations
+from mlic.training.keys import activation_key, stored_items
 from mlic.training.learner import mlic_learner
 from mlic.training.policy import Policy, fit_policy
 

@@ -7,10 +7,8 @@ __all__ = ['CachedHead', 'ActivationLoader', 'CachedLearner', 'cache_activations
 
 # %% ../../nbs/training/caching.ipynb #88fa8579
 import os
-import numpy as np, torch, torch.distributed as dist
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+import numpy as np, torch
+from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 from operator import attrgetter
@@ -18,99 +16,16 @@ from pathlib import Path
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from fastai.learner import Learner
-from fastai.torch_core import no_random, params, set_seed
+from fastai.torch_core import no_random, params
 from torch import nn
-from ..core import MLICError, check_choice, progress
-from ..models.heads import eval_mode, select
+from ..core import MLICError, check_choice
+from ..models.heads import eval_mode
 from .activations import ActivationStore, store_folder
 from .callbacks import AuxLoss, FrozenBody
 from .keys import activation_key, stored_items
 from .learner import quiet
+from .passes import fill_store
 from .policy import Policy, find_lr, fit_policy
-
-# %% ../../nbs/training/caching.ipynb #d02e0e72
-@torch.inference_mode()
-def _read(body, needs, batch)->list:
-    "What a head with these needs reads of a batch, and the targets, as arrays"
-    *x,y = batch
-    x = x[0].as_subclass(torch.Tensor)
-    if x.device.type == 'cpu': # channels_last is faster; `to` would leave a grey image as it is
-        x = torch.empty_like(x, memory_format=torch.channels_last).copy_(x)
-    z = select(body(x), needs)
-    return [t.float().cpu().numpy() for t in ([z] if isinstance(needs, str) else z)] + [y.float().cpu().numpy()]
-
-def _ahead(batches):
-    "The same batches; a thread decodes the next two while the backbone works"
-    todo, pool = deque(), ThreadPoolExecutor(1)
-    def make(): todo.append(pool.submit(next, batches, None))
-    try:
-        make()
-        make()
-        while (b := todo.popleft().result()) is not None:
-            make()
-            yield b
-    finally:
-        pool.shutdown(cancel_futures=True)
-        batches.close()
-
-def _passes(learn, store, items, todo, seed):
-    "Batches of all that the shards `todo` hold, in the order of their rows"
-    def ordered(dl, ids): return dl.new(shuffle=False, drop_last=False, get_idxs=lambda: ids)
-    plain = learn.dls.test_dl(items, with_labels=True)
-    if store.views == 1: # one pass over all shards, so that worker processes start once
-        yield from ordered(plain, [i for s in todo for i in store.items(s)])
-        return
-    train = learn.dls.train
-    augmented = plain.new(dataset=learn.dls.test_dl(items, with_labels=True).dataset,
-                          after_item=train.after_item, after_batch=train.after_batch)
-    for s in todo:
-        for view in range(store.rows):
-            set_seed(seed*1_000_003 + s*1009 + view) # a shard that is computed again has the same views
-            with augmented.dataset.set_split_idx(0 if view else 1):
-                yield from ordered(augmented if view else plain, list(store.items(s)))
-
-# %% ../../nbs/training/caching.ipynb #5b21c0de
-def _pieces(batches, sizes):
-    "The rows of the batches, in pieces of the given sizes"
-    batches, left = iter(batches), [()]
-    for n in sizes:
-        parts, have = [], 0
-        while have < n:
-            if not len(left[0]):
-                left = next(batches)
-            parts.append([a[:n-have] for a in left])
-            left = [a[n-have:] for a in left]
-            have += len(parts[-1][0])
-        yield [np.concatenate(p) for p in zip(*parts)]
-    for _ in batches:
-        pass # nothing is left; the progress bar ends
-
-def _compute(store, learn, items, seed, todo):
-    "Run the backbone over the shards `todo`; write each when it is complete"
-    if not todo:
-        return
-    dls, body, needs = learn.dls, learn.model.body, learn.model.head.needs
-    on_cpu = torch.device(dls.device or 'cpu').type == 'cpu'
-    ahead = not dls.valid.num_workers and (not on_cpu or torch.get_num_threads() > 2)
-    batches = _passes(learn, store, items, todo, seed)
-    total = sum(-(-len(store.items(s))//dls.valid.bs) for s in todo)*store.rows
-    with closing(_ahead(batches) if ahead else batches) as stream:
-        bar = progress(stream, total, show=hasattr(learn, 'progress'), desc='activations')
-        sizes = [len(store.items(s)) for s in todo for _ in range(store.rows)]
-        pieces = _pieces((_read(body, needs, b) for b in bar), sizes)
-        for s in todo:
-            views = [next(pieces) for _ in range(store.rows)]
-            store.write(s, [np.stack(a, 1).reshape(-1, *a[0].shape[1:]) for a in zip(*views)])
-        next(pieces, None)
-
-def _fill(store, learn, items, seed):
-    "Compute the shards that are absent or damaged; the ranks of one job divide them and wait for each other"
-    todo = store.verify()
-    if not (dist.is_available() and dist.is_initialized()):
-        return _compute(store, learn, items, seed, todo)
-    _compute(store, learn, items, seed, [s for s in todo if s % dist.get_world_size() == dist.get_rank()])
-    dist.barrier()
-    _compute(store, learn, items, seed, store.missing()) # where ranks do not share a disk
 
 # %% ../../nbs/training/caching.ipynb #8805df9c
 class CachedHead(nn.Module):
@@ -207,6 +122,7 @@ def cache_activations(
     views:int=1, # 1: no augmentation; m > 1: m augmented views per image, one drawn at random each time
     seed:int=0, # of the views
     key:str=None, # name for transforms or modules of your own, which cannot be described; change it when they change
+    n_jobs:int=1, # processes for the pass over the images, as `fill_store` has it
 )->'CachedLearner': # whose model has the same head object
     "A Learner that trains the head of `learn` on the stored activations of its backbone"
     check_choice('dtype', dtype, ('float32','float16'))
@@ -220,8 +136,9 @@ def cache_activations(
         raise MLICError(f"path: {folder} is a file; give a folder")
     items, rows = stored_items(learn.dls)
     with no_random(seed), eval_mode(learn.model):
-        store = ActivationStore(folder/activation_key(learn, dtype, views, seed, key), len(items), views, dtype)
-        _fill(store, learn, items, seed)
+        name = activation_key(learn, dtype, views, seed, key, items)
+        store = ActivationStore(folder/name, len(items), views, dtype)
+        fill_store(store, learn, items, seed, n_jobs)
     return _learner_on(store, learn, rows)
 
 def _learner_on(store, learn, rows):
