@@ -13,6 +13,7 @@ from .bootstrap import *
 from .data.images import *
 from .data.sources import *
 from .data.annotations import *
+from .data.huggingface import *
 from .data.datafile import *
 from .data.readers import *
 from .data.synth import *
@@ -20,8 +21,10 @@ from .data.labels import *
 from .data.splits import *
 from .data.audit import *
 from .data.loaders import *
+from .data.transforms import *
 from .models import *
 from .models.heads import *
+from .models.label_heads import *
 from .models.spatial_heads import *
 from .training import *
 from .training.callbacks import *

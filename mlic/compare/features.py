@@ -20,7 +20,9 @@ from .sets import Part, Sets
 from ..core import MLICError
 from ..data.loaders import dataloaders, items_of
 from ..data.splits import Split
+from ..data.transforms import Preprocessing, prepare_as
 from ..models import MLICModel, backbone
+from ..models.backbones import size_for
 from ..store import Damaged, read_json, sha256, write_json
 from ..training.activations import ActivationStore
 from ..training.caching import cache_activations
@@ -172,8 +174,9 @@ def _opened(recipe, part, needs, folder, key):
 def _computed(recipe, part, needs, folder):
     "Run the backbone over a source"
     everything = Part(part.read, np.arange(len(part.src)), part.key)
-    dls = image_loaders(recipe, Sets(everything, None, None), 0, tfms=None)
-    learn = Learner(dls, MLICModel(frozen_body(recipe, part).body, _Needs(needs)), loss_func=nn.BCEWithLogitsLoss())
+    dls, body = image_loaders(recipe, Sets(everything, None, None), 0, tfms=None), frozen_body(recipe, part).body
+    prepare_as(dls, getattr(body, 'preprocessing', Preprocessing()))
+    learn = Learner(dls, MLICModel(body, _Needs(needs)), loss_func=nn.BCEWithLogitsLoss())
     with learn.no_bar():
         dl = cache_activations(learn, folder).dls.train
     return dl.store, np.asarray(dl.dataset)
@@ -181,7 +184,7 @@ def _computed(recipe, part, needs, folder):
 # %% ../../nbs/compare/features.ipynb #a44a3e58
 class Frozen(NamedTuple):
     "A backbone that is not trained"
-    body: nn.Module
+    body: nn.Module # in evaluation mode, without gradients
     key: str # which architecture, weights and code it is
 
 def frozen_body(
@@ -191,6 +194,7 @@ def frozen_body(
     "The backbone of a recipe, made once in each process"
     channels = kept(('channels', recipe.source, recipe.data_args), partial(_channels, recipe, part))
     what = recipe.arch, weights_key(recipe.weights), channels, recipe.seed if recipe.weights is None else None
+    what += (size,) if (size := size_for(recipe.arch, recipe.size)) else () # a transformer is made for one image size
     return kept(('body', what), lambda: _made(recipe, channels, what))
 
 def _channels(recipe, part):
@@ -199,16 +203,16 @@ def _channels(recipe, part):
 
 def _made(recipe, channels, what):
     set_seed(recipe.seed, reproducible=True)
-    body = backbone(recipe.arch, recipe.weights, channels)
+    body = backbone(recipe.arch, recipe.weights, channels, size=size_for(recipe.arch, recipe.size))
     code = code_of(Path(mlic.models.__file__).parent)
     return Frozen(body.eval(), sha256(str([what, code, torch.__version__]).encode()))
 
 def weights_key(
-    weights, # None, 'imagenet' or the path of a file
+    weights, # None, 'pretrained', 'imagenet' or the path of a file
 ): # None, 'imagenet' or the SHA-256 of the file
     "Which weights these are"
-    if weights in (None, 'imagenet'):
-        return weights
+    if weights in (None, 'pretrained', 'imagenet'):
+        return 'imagenet' if weights else None
     if not Path(weights).is_file():
         raise MLICError(f"weights: there is no file {weights}")
     stat = Path(weights).stat()

@@ -23,11 +23,12 @@ from ..data.loaders import items_of
 from ..losses import LOSSES
 from ..metrics import default_metrics, evaluate
 from ..models import HEADS, MLICModel, backbone
+from ..models.backbones import size_for
 from ..models.heads import eval_mode, select
 from ..training.caching import ActivationLoader, CachedHead, CachedLearner
 from ..training.callbacks import AuxLoss, FrozenBody
 from ..training.history import peak_memory_mb, reset_peak_memory
-from ..training.learner import channels_of, mlic_learner, quiet
+from ..training.learner import channels_of, fit_parts, mlic_learner, quiet
 from ..training.optimizer import FusedAdam
 from ..training.policy import Policy, fit_policy
 
@@ -72,7 +73,7 @@ class Network:
         r = self.recipe
         set_seed(r.seed if r.train == 'head' else seed, reproducible=True)
         dls = image_loaders(r, sets, seed, r.tfms)
-        body = backbone(r.arch, r.weights, channels_of(dls))
+        body = backbone(r.arch, r.weights, channels_of(dls), size=size_for(r.arch, r.size))
         set_seed(seed, reproducible=True)
         learn = mlic_learner(dls, body, self._head(), self._loss(), cbs=[FrozenBody()] if r.train == 'head' else [])
         act = getattr(learn.loss_func, 'activation', torch.sigmoid)
@@ -97,6 +98,7 @@ class Network:
         dls.vocab = vocab
         learn = CachedLearner(dls, CachedHead(head), loss_func=self._loss(), metrics=default_metrics(),
                               opt_func=FusedAdam, splitter=lambda m: [params(m.head)], cbs=[AuxLoss()])
+        fit_parts(learn, lambda: read(sets.train).labels(sets.train.rows).targs)
         act = getattr(learn.loss_func, 'activation', torch.sigmoid)
         def predict(part):
             batches = loader(part, bs=_BATCH)

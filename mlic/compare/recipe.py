@@ -46,7 +46,7 @@ def read_yaml(
         raise MLICError(f"this is not YAML: {' '.join(str(e).split())[:200]}") from None
 
 # %% ../../nbs/compare/recipe.ipynb #8cbb85dd
-def _is_number(v): return isinstance(v, (int,float)) and not isinstance(v, bool) and math.isfinite(v)
+def _is_number(v): return isinstance(v, (int,float)) and not isinstance(v, bool) and abs(v) < 1e300 # not NaN either
 
 def typed(
     name:str, # of the field, for messages

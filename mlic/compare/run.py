@@ -6,12 +6,12 @@
 __all__ = ['compare', 'run', 'train', 'pretrain']
 
 # %% ../../nbs/compare/run.ipynb #d6660634
-import dataclasses, importlib.util, itertools, json, os, platform, sys, threading, warnings
+import dataclasses, importlib.util, itertools, json, os, platform, sys, threading, time, warnings
 import numpy as np, torch
 from pathlib import Path
+from multiprocessing import current_process
 from uuid import uuid4
-from joblib import cpu_count, delayed, effective_n_jobs
-from joblib.parallel import get_active_backend
+from joblib import cpu_count, delayed
 from safetensors.torch import save
 from .features import activations
 from .fit import model_of
@@ -22,7 +22,8 @@ from .record import FoldResult, differences, library_code, versions
 from .report import Results
 from .sets import data_key, on_all, sets_of
 from .trackers import check_tracker, tracked
-from ..core import MLICError, check_choice, parallel
+from ..core import MLICError, check_choice, parallel, processes
+from ..data.transforms import Preprocessing
 from ..decisions.thresholds import LabelThresholds
 from ..metrics import evaluate, f1
 from ..store import Damaged, atomic, locked, quarantine, read_json, sha256, write_json
@@ -94,6 +95,7 @@ def _run_units(units, store, how, wait):
     with _one_at_a_time:
         _begin(how)
         for recipe,number in units:
+            _end_with_parent()
             identity, folder = _identity(recipe, how['modules']), _folder(recipe, number, store)
             with locked(Path(store)/'locks'/f'{recipe.key}_{folder.name}', wait) as mine:
                 if not mine or _finished(folder, identity):
@@ -109,8 +111,28 @@ def _set_aside_damaged(folder):
     except Damaged as e:
         quarantine(folder, e)
 
+_started_by = [] # in a worker process: the process that started it
+
+def _end_with_parent():
+    "A worker process ends here where the process that started it has ended; nobody would read its answer"
+    if _started_by and os.getppid() != _started_by[0]:
+        os._exit(1)
+
+def _watch_parent():
+    "End a worker process that waits for work with the process that started it; joblib would do so minutes later"
+    if _started_by or current_process().name == 'MainProcess':
+        return
+    _started_by.append(os.getppid())
+    def watch():
+        while os.getppid() == _started_by[0]:
+            time.sleep(1)
+        with _one_at_a_time: # the fold that is at work is finished
+            os._exit(1)
+    threading.Thread(target=watch, daemon=True).start()
+
 def _begin(how):
     "Make a process ready: modules of the user, threads, and nothing kept from a former comparison"
+    _watch_parent()
     sys.path += [p for p in how['paths'] if p not in sys.path] # workers may have been started before it was longer
     for m in how['modules']:
         importlib.import_module(m)
@@ -234,8 +256,7 @@ def _work(n_jobs, f, args):
 
 def _how(n_jobs, modules):
     "What each process has to know"
-    if n_jobs == 0:
-        raise MLICError("n_jobs is 0; give a number of processes, or -1 for one per core")
+    jobs = processes(n_jobs)
     if isinstance(modules, str):
         raise MLICError(f"modules is {modules!r}; give a list of names")
     for m in modules:
@@ -243,9 +264,6 @@ def _how(n_jobs, modules):
             importlib.import_module(m)
         except ImportError as e:
             raise MLICError(f"modules: {m!r} cannot be imported ({e}); it must be on the path of every process") from e
-    jobs = effective_n_jobs(n_jobs)
-    if jobs > 1:
-        _refuse_threads()
     threads = None if jobs == 1 else max(1, min(torch.get_num_threads(), cpu_count()//jobs))
     return dict(modules=tuple(modules), paths=[_root(m) for m in modules], threads=threads, comparison=uuid4().hex)
 
@@ -254,20 +272,6 @@ def _root(module):
     spec = importlib.util.find_spec(module)
     file = Path(spec.origin)
     return str(file.parents[module.count('.') + bool(spec.submodule_search_locations)])
-
-def _refuse_threads():
-    "Threads of one process share the state of its random numbers: their results would depend on chance"
-    backend = get_active_backend()[0]
-    if getattr(backend, 'uses_threads', False):
-        raise MLICError("this joblib backend runs on threads, which share random numbers; "
-                        "use processes: parallel_config('loky')")
-    client = getattr(backend, 'client', None) # Dask
-    if client is None:
-        return
-    most = max(client.nthreads().values(), default=1)
-    if most > 1:
-        raise MLICError(f"workers of this Dask cluster have {most} threads each, which share random numbers; "
-                        "start `dask worker --nthreads 1 --nworkers N`, or Client(n_workers=N, threads_per_worker=1)")
 
 # %% ../../nbs/compare/run.ipynb #8190f9f8
 def train(
@@ -329,6 +333,8 @@ def _pretrain(recipe, file, store, how):
         fitted = model_of(recipe).fit(on_all(recipe), recipe.seed, rate['lr'], store, best=False)
         state = {k: v.contiguous().cpu() for k,v in fitted.model.body.net.state_dict().items()}
         facts = dict(recipe=dataclasses.asdict(recipe), lr=rate['lr'], data=data_key(recipe))
+        if (prepared := getattr(fitted.model.body, 'preprocessing', Preprocessing())) != Preprocessing():
+            facts['preprocessing'] = prepared._asdict() # the network goes on from weights that were trained so
         # one entry: safetensors does not keep the order of several, and a recipe counts a weights file by its bytes
         with atomic(file) as tmp:
             tmp.write_bytes(save(state, metadata=dict(pretrained=json.dumps(facts))))

@@ -15,11 +15,13 @@ from ..core import MLICError
 from ..data.loaders import describe
 from .card import model_card, plain_recipe, training_facts
 from .predictor import Predictor
-from .schema import CHANNELS, check_info, read_info
+from .schema import CHANNELS, MAX_INFO_BYTES, check_info, read_info
+from .signature import SIGNATURE, verify
 from ..interpret.errors import threshold_vector
 from ..models import HEADS, MLICModel, backbone
 from ..models.heads import eval_mode
-from ..store import atomic
+from ..store import SUMS, Damaged, atomic, check_seal, seal
+from ..training.ensemble import Ensemble
 
 # %% ../../nbs/deploy/bundle.ipynb #c872cbfc
 def _head(head, given):
@@ -50,25 +52,36 @@ def _backbone(body):
 
 def _describe(learn, thresholds, recipe, head_args):
     "The contents of bundle.json"
-    model, vocab = learn.model, list(learn.dls.vocab)
-    if not isinstance(model, MLICModel):
-        raise MLICError(f"the model is a {type(model).__name__}, not a backbone and a head; save the Learner of "
-                        "mlic_learner (one on cached activations shares its head with it)")
+    vocab, several = list(learn.dls.vocab), isinstance(learn.model, Ensemble)
+    members = list(learn.model.members) if several else [learn.model]
+    for model in members:
+        if not isinstance(model, MLICModel):
+            raise MLICError(f"the model is a {type(model).__name__}, not a backbone and a head; save the Learner of "
+                            "mlic_learner (one on cached activations shares its head with it)")
+    parts = [dict(backbone=_backbone(m.body), head=_head(m.head, head_args)) for m in members]
+    if odd := [p for p in parts if p != parts[0]]:
+        raise MLICError(f"the members of the ensemble differ: {parts[0]} and {odd[0]}; save networks of one kind")
     cuts = threshold_vector(thresholds, len(vocab)).tolist()
-    info = dict(schema=1, mlic=version('mlic'), vocab=vocab, backbone=_backbone(model.body),
-                head=_head(model.head, head_args), images=describe(learn.dls),
+    info = dict(schema=1, mlic=version('mlic'), vocab=vocab, **parts[0], images=describe(learn.dls),
+                ensemble=learn.model.settings() if several else None,
                 thresholds=[t if math.isfinite(t) else str(t) for t in cuts],
                 training=training_facts(learn), recipe=plain_recipe(recipe))
     return json.loads(json.dumps(info, allow_nan=False)) # plain values: a tuple becomes a list
 
 # %% ../../nbs/deploy/bundle.ipynb #7040fc9f
-FILES = ('bundle.json', 'model.safetensors', 'README.md')
+FILES = ('bundle.json', 'model.safetensors', 'README.md', SUMS)
+_LOADED = FILES[0], FILES[1], SUMS # the model card is for people
 
 def _network(info):
-    "Backbone and head by their names"
-    b, head = info['backbone'], info['head']
-    body = backbone(b['name'], in_chans=CHANNELS[info['images']['mode']], pool=b['pool'], size=b['size'])
-    return MLICModel(body, HEADS[head['name']](body.stages, len(info['vocab']), **head['args']))
+    "Backbone and head by their names, or several of them as one"
+    b, head, several = info['backbone'], info['head'], info.get('ensemble')
+    def member():
+        body = backbone(b['name'], in_chans=CHANNELS[info['images']['mode']], pool=b['pool'], size=b['size'])
+        return MLICModel(body, HEADS[head['name']](body.stages, len(info['vocab']), **head['args']))
+    if several is None:
+        return member()
+    members = [member() for _ in range(several['members'])]
+    return Ensemble(members, several['flip'], several['scales'], several['crop'])
 
 def _shapes(file):
     "Names and shapes of the tensors in a safetensors file, from its header"
@@ -78,6 +91,13 @@ def _shapes(file):
     except (SafetensorError, OSError, ValueError) as e:
         raise MLICError(f"{file}: not a safetensors file ({str(e)[:100]}); "
                         "the bundle is damaged, get or save it again") from e
+
+def _impossible(state):
+    "Name of the first tensor with values that no network can work with; None where there is none"
+    for k,v in state.items():
+        if not torch.isfinite(v).all() or k.endswith('running_var') and (v < 0).any():
+            return k
+    return None
 
 def _read_network(info, file):
     "The network with the weights of a file, whose names and shapes are compared before memory is taken"
@@ -99,18 +119,27 @@ def _read_network(info, file):
         raise MLICError(f"{file} does not fit {info['backbone']['name']} with head {head['name']!r} and "
                         f"{len(info['vocab'])} labels: {'; '.join(odd[:4])}{more}; "
                         "weights and bundle.json are not of one model")
+    _unchanged(file.parent, FILES[1:2])
     state = safetensors.torch.load_file(file)
-    for k,v in state.items():
-        if not torch.isfinite(v).all() or k.endswith('running_var') and (v < 0).any():
-            raise MLICError(f"{file}: {k} has NaN, infinite or impossible values; the bundle is damaged, "
-                            "get or save it again")
+    if k := _impossible(state):
+        raise MLICError(f"{file}: {k} has NaN, infinite or impossible values; the bundle is damaged, "
+                        "get or save it again")
     model = _network(info)
     model.load_state_dict(state)
     return model
 
+def _unchanged(path, names):
+    "Refuse files that are not what the list of checksums says"
+    try:
+        check_seal(path, names)
+    except Damaged as e:
+        raise Damaged(f"{e}. The bundle is damaged, get or save it again; if you changed it on purpose, write the list "
+                      f"anew: sha256sum {' '.join(FILES[:3])} > {SUMS}") from e
+
 def load(
     path, # folder that `save` wrote
     device='cpu', # where it runs: 'cpu', 'cuda', ...
+    signed_by=None, # public key, or its file, that must have signed the bundle; None: whoever made it is trusted
 )->Predictor:
     "A Predictor from a bundle; nothing that the folder holds is executed"
     path = Path(path)
@@ -119,10 +148,17 @@ def load(
                         "holds, then unpack it")
     if not path.is_dir():
         raise MLICError(f"{path} is not a folder; give the folder that mlic.deploy.bundle.save wrote")
-    if lacks := [f for f in FILES[:2] if not (path/f).is_file()]:
+    needed = _LOADED if signed_by is None else FILES # a signature covers the model card too
+    if lacks := [f for f in needed if not (path/f).is_file()]:
         raise MLICError(f"{path} has no {' and no '.join(lacks)}; give the folder that mlic.deploy.bundle.save wrote")
-    if out := [f for f in FILES[:2] if (path/f).resolve().parent != path.resolve()]:
+    if out := [f for f in needed if (path/f).resolve().parent != path.resolve()]:
         raise MLICError(f"{path/out[0]} is a link that leads out of the bundle; copy the file itself (cp -L)")
+    for f,most in ((SUMS, 10_000), (FILES[0], MAX_INFO_BYTES)):
+        if (path/f).stat().st_size > most:
+            raise MLICError(f"{path/f}: it has more than {most:,} bytes; the bundle is damaged, get it again")
+    if signed_by is not None:
+        verify(path, signed_by)
+    _unchanged(path, (FILES[0],) if signed_by is None else (FILES[0], FILES[2]))
     info = read_info(path/FILES[0])
     return Predictor(info, _read_network(info, path/FILES[1]), device)
 
@@ -139,8 +175,8 @@ def _write(folder, learn, info):
     "Weights and description of a bundle"
     folder.mkdir()
     state = {k: v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()}
-    if bad := [k for k,v in state.items() if not torch.isfinite(v).all()]:
-        raise MLICError(f"no bundle written: {bad[0]} has NaN or infinite values; the training has diverged")
+    if k := _impossible(state):
+        raise MLICError(f"no bundle written: {k} has NaN, infinite or impossible values; the training has diverged")
     (folder/FILES[1]).write_bytes(safetensors.torch.save(state))
     text = json.dumps(info, indent=1, ensure_ascii=False, allow_nan=False)
     (folder/FILES[0]).write_text(text, encoding='utf-8')
@@ -156,12 +192,13 @@ def save(
 )->Path:
     "Write a model as a bundle; saving fails if the reloaded model predicts differently"
     path = Path(path)
-    if path.exists() and not (path.is_dir() and {f.name for f in path.iterdir()} <= set(FILES)):
+    if path.exists() and not (path.is_dir() and {f.name for f in path.iterdir()} <= {*FILES, SIGNATURE}):
         raise MLICError(f"{path} exists and is not a bundle; nothing is overwritten, choose another folder")
     info = check_info(_describe(learn, thresholds, recipe, head_args or {}), path)
     with atomic(path) as new:
         _write(new, learn, info)
         hint = f"give the arguments that the head {info['head']['name']!r} was made with: head_args=dict(...)"
+        seal(new) # `load` asks for it; the model card follows
         try:
             predictor = load(new, next(learn.model.parameters()).device)
         except MLICError as e:
@@ -171,4 +208,5 @@ def save(
                             f"{gap:.2g}; {hint}")
         card = model_card(learn, predictor, items, groups, path.name)
         (new/FILES[2]).write_text(card, encoding='utf-8')
+        seal(new)
     return path

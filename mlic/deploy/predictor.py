@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 from PIL import Image
 from fastai.torch_core import TensorImage
-from fastai.vision.augment import Resize
 from fastai.vision.core import image2tensor
 from ..core import MLICError, decode, progress
 from ..data.images import as_seen
-from ..data.loaders import OpenImage, image_classes
+from ..data.transforms import CentreResize, OpenImage, image_classes
+from .files import image_files
 from .schema import CHANNELS
 from ..store import atomic
 
@@ -50,17 +50,6 @@ class Prediction(NamedTuple):
         return Path(path)
 
 # %% ../../nbs/deploy/predictor.ipynb #817bef2d
-_suffixes = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.gif', '.bmp', '.webp')
-
-def _listed(images):
-    "Paths in place of a folder"
-    if not (isinstance(images, (str, os.PathLike)) and Path(images).is_dir()):
-        return images
-    files = sorted(f for f in Path(images).rglob('*') if f.suffix.lower() in _suffixes and not f.name.startswith('.'))
-    if not files:
-        raise MLICError(f"{images}: no image in this folder; known endings are {', '.join(_suffixes)}")
-    return files
-
 class Predictor:
     "Images in, labels out: the network of a bundle with its transforms and thresholds"
     def __init__(self,
@@ -72,8 +61,7 @@ class Predictor:
         self.info, self.vocab, self.device, self.mode = info, info['vocab'], torch.device(device), t['mode']
         self.model = model.to(self.device).eval().requires_grad_(False)
         self.thresholds = np.array([float(v) for v in info['thresholds']])
-        resamples = Image.Resampling[t['resample']], Image.Resampling.NEAREST
-        self.resize = Resize(tuple(t['size']), method=t['method'], pad_mode=t['pad_mode'], resamples=resamples)
+        self.resize = CentreResize(tuple(t['size']), t['method'], t['pad_mode'], t['resample'], t.get('crop'))
         self.mean, self.std = (torch.tensor(t[k], device=self.device).view(1,-1,1,1) for k in ('mean','std'))
 
     def __repr__(self):
@@ -86,7 +74,8 @@ class Predictor:
         bs:int=64, # images that are in memory at a time
     )->Prediction:
         "Labels, probabilities and decisions; of a folder, all images in it and below it by their names"
-        images = _listed(images)
+        if isinstance(images, (str, os.PathLike)) and Path(images).is_dir():
+            images = list(image_files(images))
         if isinstance(images, (str, os.PathLike, Image.Image)) or isinstance(images, np.ndarray) and images.ndim < 4:
             p = self.predict([images])
             return Prediction(p.labels[0], p.probs[0], p.preds[0], p.ms, p.names[0], self.vocab)
@@ -129,7 +118,7 @@ class Predictor:
     def _open(self, x, i):
         cls, C, white = image_classes[self.mode], CHANNELS[self.mode], self.info['images']['white']
         if isinstance(x, (str, os.PathLike)):
-            return OpenImage(cls, white).encodes(Path(x))
+            return OpenImage(cls, white, self.info['images'].get('least')).encodes(Path(x))
         if isinstance(x, Image.Image) and self.mode != 'bands':
             return cls(as_seen(x.copy(), self.mode, white, f'image {i}'))
         if isinstance(x, Image.Image):

@@ -39,17 +39,25 @@ BUNDLE_SCHEMA = {'$schema': 'https://json-schema.org/draft/2020-12/schema', 'tit
                      size=dict(anyOf=[_side, dict(type='null')])),
     head=_object('name args', name=_text, args=dict(type='object', additionalProperties=_value)),
     images=_object(
-        'mode white size method pad_mode resample mean std warps',
+        'mode white size method pad_mode resample mean std warps', # `least` and `crop` may be missing: None
         mode=dict(enum=list(CHANNELS)),
         white=dict(type='number', exclusiveMinimum=0, maximum=1e9),
         size=dict(type='array', items=_side, minItems=2, maxItems=2), # height, width
         method=dict(enum=['crop', 'squish', 'pad']),
+        least=dict(anyOf=[dict(type='integer', minimum=1, maximum=2*MAX_SIDE), dict(type='null')]),
+        crop=dict(anyOf=[dict(type='number', exclusiveMinimum=.1, maximum=1), dict(type='null')]),
         pad_mode=_fill,
         resample=dict(enum=list(Image.Resampling.__members__)),
         mean=dict(type='array', items=dict(type='number', minimum=-1e3, maximum=1e3)), # of each channel, of pixels/255
         std=dict(type='array', items=dict(type='number', minimum=1e-6, maximum=1e3)),
         warps=dict(type='array', items=_warp, maxItems=8)),
     thresholds=dict(type='array', items=dict(anyOf=[dict(type='number'), dict(enum=['inf', '-inf'])])),
+    ensemble=dict(anyOf=[dict(type='null'), _object(
+        'members flip scales crop',
+        members=dict(type='integer', minimum=1, maximum=100),
+        flip=dict(type='boolean'),
+        scales=dict(type='array', items=dict(type='number', exclusiveMinimum=0, maximum=8), minItems=1, maxItems=16),
+        crop=dict(anyOf=[dict(type='null'), dict(type='number', exclusiveMinimum=0, exclusiveMaximum=1)]))]),
     training=dict(type='object'),
     recipe=dict(type='object'))
 _validator = Draft202012Validator(BUNDLE_SCHEMA)

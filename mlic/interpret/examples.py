@@ -9,7 +9,7 @@ __all__ = []
 import numpy as np, pandas as pd, matplotlib.pyplot as plt
 from fastcore.basics import patch
 from ..core import MLICError
-from ..data.loaders import OpenImage
+from ..data.transforms import OpenImage
 from .errors import MultiLabelInterpretation
 from .plots import shorten, subgrid
 

@@ -8,5 +8,6 @@ __all__ = ['BACKBONES', 'Body', 'Stage', 'backbone', 'HEADS', 'Head', 'MLICModel
 # %% ../../nbs/models/index.ipynb #a0b1c203
 from .backbones import BACKBONES, Body, Stage, backbone
 from .heads import HEADS, Head, MLICModel
-import mlic.models.spatial_heads # registers its heads
+import mlic.models.label_heads # registers its heads
+import mlic.models.spatial_heads # likewise
 _all_ = [BACKBONES, Body, Stage, backbone, HEADS, Head, MLICModel]

@@ -6,15 +6,16 @@
 __all__ = ['random_state', 'set_random_state', 'Checkpoint', 'from_epoch']
 
 # %% ../../nbs/training/checkpoint.ipynb #dac0b2f2
-import random
+import random, zipfile
 import numpy as np, torch
 from contextlib import contextmanager
 from pathlib import Path
 from fastai.callback.core import Callback, CancelEpochException
 from fastai.torch_core import get_model
 from fastcore.foundation import L
+from torch import nn
 from ..core import MLICError
-from ..store import atomic, quarantine
+from ..store import Damaged, atomic, quarantine
 from .callbacks import EMA
 from .history import History
 
@@ -55,6 +56,10 @@ def _plain(o):
     return o.as_subclass(torch.Tensor) if isinstance(o, torch.Tensor) else o
 
 # %% ../../nbs/training/checkpoint.ipynb #700884c1
+def _loss_state(learn):
+    "What the loss has learned, such as estimates of the training labels"
+    return learn.loss_func.state_dict() if isinstance(learn.loss_func, nn.Module) else {}
+
 class Checkpoint(Callback):
     "Keeps the state of a training in a file after each epoch, and starts from what the file holds"
     order = 70 # after all callbacks whose state it keeps
@@ -72,6 +77,9 @@ class Checkpoint(Callback):
     ):
         "Read the file, if it is there; a file of another training is an `MLICError`, a damaged one is renamed"
         try:
+            with zipfile.ZipFile(self.file) as z: # torch compares no checksums
+                if name := z.testzip():
+                    raise Damaged(f'{name} is not what was written')
             state = torch.load(self.file, map_location='cpu', weights_only=True)
         except FileNotFoundError:
             return
@@ -108,6 +116,8 @@ class Checkpoint(Callback):
         smooth.val, smooth.count = state['smooth_loss']
         if state['scaler']:
             learn.scaler.load_state_dict(state['scaler'])
+        if state.get('loss'):
+            learn.loss_func.load_state_dict(state['loss'])
         set_random_state(learn, state['random'])
 
     def after_epoch(self):
@@ -119,7 +129,7 @@ class Checkpoint(Callback):
             counts={name: {k: getattr(getattr(learn, name), k) for k in names} for name,names in counts.items()
                     if hasattr(learn, name)},
             smooth_loss=(smooth.val, smooth.count), random=random_state(learn),
-            scaler=learn.scaler.state_dict() if getattr(learn, 'scaler', None) else None,
+            scaler=learn.scaler.state_dict() if getattr(learn, 'scaler', None) else None, loss=_loss_state(learn),
             **{name: cb.state_dict() for name,cb in self._parts().items()})
         with atomic(self.file) as tmp, open(tmp, 'wb') as f:
             torch.save(_plain(state), f)

@@ -29,6 +29,7 @@ class Ensemble(nn.Module):
         models, # a model or a list of models: images (N,C,H,W) -> logits (N,K)
         flip:bool=False, # see each image mirrored from left to right as well (test-time augmentation)
         scales=(1.,), # sizes at which each image is seen, as multiples of its own
+        crop:float=None, # side of five crops (corners and centre), as a fraction of the image; None: the whole image
     ):
         super().__init__()
         self.members = nn.ModuleList([models] if isinstance(models, nn.Module) else models)
@@ -36,7 +37,13 @@ class Ensemble(nn.Module):
             raise MLICError("an ensemble needs at least one model")
         if not len(scales) or min(scales) <= 0:
             raise MLICError(f"scales is {scales}; give one or more numbers above 0")
-        self.flip, self.scales = flip, tuple(scales)
+        if crop is not None and not 0 < crop < 1:
+            raise MLICError(f"crop is {crop}; it must be above 0 and below 1, or None for the whole image")
+        self.flip, self.scales, self.crop = flip, tuple(scales), crop
+
+    def settings(self)->dict:
+        "What makes an ensemble of as many networks again, as plain values"
+        return dict(members=len(self.members), flip=self.flip, scales=list(self.scales), crop=self.crop)
 
     def views(self,
         x:Tensor, # (N,C,H,W)
@@ -44,7 +51,17 @@ class Ensemble(nn.Module):
         "The views of the images that each model sees"
         def resized(s): return F.interpolate(x, scale_factor=s, mode='bilinear', antialias=True)
         sized = [x if s == 1 else resized(s) for s in self.scales]
-        return [v for x in sized for v in ([x, x.flip(-1)] if self.flip else [x])]
+        parts = [p for v in sized for p in ([v] if self.crop is None else self.crops(v))]
+        return [v for p in parts for v in ([p, p.flip(-1)] if self.flip else [p])]
+
+    def crops(self,
+        x:Tensor, # (N,C,H,W)
+    )->list: # of five tensors (N,C,H,W)
+        "Corners and centre of the images, each enlarged to the size of the whole"
+        H, W = x.shape[2:]
+        h, w = max(1, round(H*self.crop)), max(1, round(W*self.crop))
+        at = [(0, 0), (0, W-w), (H-h, 0), (H-h, W-w), ((H-h)//2, (W-w)//2)]
+        return [F.interpolate(x[:,:,i:i+h,j:j+w], (H,W), mode='bilinear', antialias=True) for i,j in at]
 
     def forward(self, x:Tensor)->Tensor:
         return mean_logits(torch.stack([model(v) for v in self.views(x) for model in self.members]))
