@@ -6,7 +6,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT/'tools'))
-import docs # noqa: E402
+import docs, docs_sphinx, reference # noqa: E402
 
 CHROMIUM = next(filter(None, map(shutil.which, ['chromium', 'chromium-browser', 'google-chrome'])), None)
 
@@ -29,8 +29,8 @@ def test_callouts():
 
 
 def test_docstrings_are_marked_up():
-    assert docs.rst('`f1` of *N* images_') == r'\ :py:obj:`f1`\  of \*N\* images\_'
-    assert docs.rst('`a=1`s and $p_k$') == r'\ ``a=1``\ s and \ :math:`p_k`\ '
+    assert reference.rst('`f1` of *N* images_') == r'\ :py:obj:`f1`\  of \*N\* images\_'
+    assert reference.rst('`a=1`s and $p_k$') == r'\ ``a=1``\ s and \ :math:`p_k`\ '
 
 
 def test_docments_become_fields():
@@ -40,9 +40,68 @@ def test_docments_become_fields():
     )->list: # third
         "What `f` does"
     lines = ['What `f` does']
-    docs.docments_as_fields(None, 'function', 'f', f, None, lines)
+    reference.docments_as_fields(None, 'function', 'f', f, None, lines)
     assert lines[2:] == [r':param a: one \| two', ':type a: int | str', ':param b: second', ':type b: int',
                          ':returns: third', ':rtype: list']
+
+
+def test_parameters_have_types_by_name():
+    "An annotation, then a default, then what the description begins with, then what the name means in the library"
+    empty = reference.inspect.Parameter.empty
+    kind = lambda arg, said="", anno=empty, default=empty: \
+        reference.type_of(arg, dict(anno=anno, default=default, docment=said))
+    assert kind('n', anno=int) == 'int' and kind('n', default=.5) == 'float'
+    assert kind('q', '(N,K) of 0 and 1') == 'array' and kind('q', 'folder of results') == 'str | Path'
+    assert kind('recipe') == 'Recipe' and kind('ax', default=None) == 'Axes | None' and kind('q') == ''
+
+
+def test_errors_are_listed():
+    def _helper(x):
+        if x:
+            raise KeyError(f'{x} is bad')
+    def f(x):
+        "What `f` does"
+        if x > 1:
+            raise ValueError(f"x is {x}; " 'at most 1')
+        _helper(x)
+        raise NotImplementedError('never')
+    _helper.__module__ = 'mlic.x'
+    f.__globals__['_helper'] = _helper
+    try:
+        assert reference.raised(f) == [('ValueError', 'x is {x}; at most 1'), ('KeyError', '{x} is bad')]
+    finally:
+        del f.__globals__['_helper']
+
+
+def test_every_entry_is_complete():
+    "Each parameter has a meaning and a type, each value is described"
+    found = list(reference.gaps())
+    assert not found, '\n'.join(found)
+
+
+def test_entries_lead_on():
+    "What is used together, and the pages that use it"
+    names, pages = reference.related()['LSEPLoss']
+    assert 'mlic.losses.ranking.lsep' in names
+    names, pages = reference.related()['LabelThresholds']
+    assert any(p.startswith('pages/') for p in pages)
+
+
+def test_pictures_say_what_is_seen():
+    said = lambda source, before='## Here': docs.seen(dict(source=source), before)
+    assert said('#| fig-alt: "A dog"\nplot_counts(y)') == 'A dog'
+    assert said('plot_counts(y)').startswith('Positives of each label')
+    assert said("ax.set(xlabel='rate', ylabel='loss')") == 'Here: loss against rate'
+
+
+def test_citations_have_one_entry():
+    import words
+    assert words.key_of('Li', None, '2017', 'pages') == 'li2017'
+    assert words.key_of('Zhang', 'Zhou', '2006', 'losses') == 'zhang2006'
+    assert words.key_of('Lin', None, '2017', 'losses') != words.key_of('Lin', None, '2017', 'models')
+    assert words.key_of('Nobody', None, '2017', 'losses') is None
+    keys = list(words.entries())
+    assert len(keys) > 100 and all(f'{{#{k}}}' in words.anchored(words.REFERENCES.read_text()) for k in keys)
 
 
 def test_links_into_the_site():
@@ -55,7 +114,8 @@ def test_links_into_the_site():
 
 
 def test_formulas_are_mathml():
-    assert docs.mathml(r'\bar Y_i', False).count('mover') == 2 and 'display="block"' in docs.mathml('x', True)
+    drawn = docs_sphinx.mathml
+    assert drawn(r"\bar Y_i", False).count("mover") == 2 and 'display="block"' in drawn("x", True)
 
 
 def test_signatures_show_the_arguments(site):
@@ -65,7 +125,7 @@ def test_signatures_show_the_arguments(site):
 
 
 def test_names_of_other_packages():
-    known = docs.elsewhere()
+    known = docs_sphinx.elsewhere()
     assert known['F.softplus'].endswith('torch.nn.functional.softplus.html') and 'docs.fast.ai' in known['Learner']
     assert not {'show', 'data', 'image', 'name', 'clone'} & set(known) # words of prose
 
@@ -100,6 +160,50 @@ def test_the_site_links_to_its_own_sources(site):
     page = (site/'losses'/'ranking.html').read_text(encoding='utf-8')
     assert '_modules/mlic/losses/ranking.html#LSEPLoss' in page
     assert (site/'_modules'/'mlic'/'losses'/'ranking.html').exists()
+
+
+def test_tests_are_folded_and_highlighted(site):
+    page = (site/'core.html').read_text(encoding='utf-8')
+    folded = re.search(r'<details class="tests">(.*?)</details>', page, re.S)[1]
+    assert 'class="highlight"' in folded and 'literal_block' not in folded
+
+
+def test_citations_lead_to_their_entry(site):
+    page = (site/'losses'/'ranking.html').read_text(encoding='utf-8')
+    assert 'references.html#li2017' in page
+    assert 'id="li2017"' in (site/'pages'/'references.html').read_text(encoding='utf-8')
+
+
+def test_head_of_a_page(site):
+    "Favicon, description, Open Graph tags, version, changelog, the page as a notebook without outputs"
+    page = (site/'pages'/'tutorial.html').read_text(encoding='utf-8')
+    for words in ('rel="shortcut icon"', 'name="description" content="From a folder', 'property="og:title"',
+                  'property="og:description"', f'version {docs.version()}', 'changelog.html'):
+        assert words in page, words
+    nb = json.loads((site/'_downloads'/'pages'/'tutorial.ipynb').read_text(encoding='utf-8'))
+    assert '_downloads/pages/tutorial.ipynb' in page and len(nb['cells']) > 10
+    assert not any(c.get('outputs') for c in nb['cells'])
+    assert 'Download as notebook' not in (site/'api.html').read_text(encoding='utf-8')
+
+
+def test_pictures_are_small_and_described(site):
+    "All pictures together at most 5 MB; each has words, a caption is numbered, none is a file name"
+    assert sum(p.stat().st_size for p in site.rglob('*.png')) < 5e6
+    page = (site/'pages'/'tutorial.html').read_text(encoding='utf-8')
+    assert page.count('<figcaption>') >= 5
+    for path in site.rglob('*.html'):
+        for alt in docs.Page(path.read_text(encoding='utf-8')).alts:
+            assert len(alt) > 12 and not re.search(r'\.\w{3,4}$', alt), (path.name, alt)
+
+
+def test_gallery():
+    "Twenty recipes of at most a dozen lines, each with a picture"
+    cells = json.loads((docs.PAGES/'gallery.ipynb').read_text(encoding='utf-8'))['cells']
+    code = [c for c in cells if c['cell_type'] == 'code']
+    assert len(code) == sum(''.join(c['source']).startswith('## ') for c in cells) == 20
+    for c in code:
+        assert len([n for n in ''.join(c['source']).splitlines() if n.strip()]) <= 12, ''.join(c['source'])[:60]
+        assert any('image/png' in o.get('data', {}) for o in c['outputs']), ''.join(c['source'])[:60]
 
 
 # ---- the code of the pages ----------------------------------------------------------------------------------
@@ -277,6 +381,9 @@ QUERIES = { # what people type: the page that answers
     'bootstrap': 'bootstrap', 'per_label': 'metrics/tables', 'ML-kNN': 'classical', 'classifier chains': 'classical',
     'calibration': 'decisions/calibration', 'class activation map': 'interpret/maps', 'cli': 'cli',
     'command line': 'cli', 'mlic_learner': 'training/learner', 'cache_activations': 'training/caching',
+    'fastai': 'fastai', 'scikit-learn': 'sklearn', 'latex table': 'paper', 'scikit-multilearn': 'migrating',
+    'fp16': 'mixed_precision', 'tta': 'test_time_augmentation', 'gallery': 'gallery', 'course': 'course',
+    'hugging face': 'beside_huggingface',
     'mixup': 'mixup', 'resume': 'resuming', 'which loss': 'choosing_loss', 'custom loss': 'your_own',
 }
 
@@ -297,3 +404,43 @@ def test_searches_lead_to_the_right_page(browser, site):
         rank[query] = hits[0] if hits else None
     late = {q: r for q, r in rank.items() if r != 1}
     assert len(late) <= len(QUERIES)//10 and None not in late.values(), late
+
+
+def test_search_shows_excerpts(browser, site):
+    "A result has the text around the words, and no page is listed twice under one title"
+    browser.width(1200)
+    results(browser, site, 'missing labels')
+    texts = browser.js('[...document.querySelectorAll("#search-results p.context")].map(p => p.innerText)')
+    assert len(texts) > 4 and 'label' in texts[0].lower()
+    assert browser.js('document.querySelectorAll("#search-results mark").length') > 3
+    titles = browser.js("""[...document.querySelectorAll("#search-results li > a")].map(
+        a => a.href.split("#")[0] + a.innerText)""")
+    assert len(titles) == len(set(titles))
+
+
+def test_slash_starts_a_search(browser, site):
+    browser.width(1200)
+    browser.open((site/'index.html').as_uri())
+    for kind in ('keyDown', 'keyUp'):
+        browser.call('Input.dispatchKeyEvent', type=kind, key='/', code='Slash', text='/' if kind == 'keyDown' else '')
+    assert browser.js('document.activeElement.name') == 'q'
+
+
+AUDITED = ['index', 'api', 'search', 'pages/tutorial', 'pages/gallery', 'pages/glossary', 'pages/install',
+           'chapters/05_losses', 'losses/ranking', '_modules/mlic/losses/ranking']
+AUDIT = """axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations.filter(
+    v => ["serious", "critical"].includes(v.impact)).map(v => v.id + ": " + v.nodes[0].html.slice(0, 120)))"""
+
+
+@pytest.mark.parametrize('theme', ['light', 'dark'])
+def test_accessible(browser, site, theme):
+    "axe-core finds nothing serious on ten pages, on a screen and on a phone: contrast, names, headings, keyboard"
+    axe = pytest.importorskip('axe_core_python', reason='pip install axe-core-python')
+    code = (Path(axe.__file__).parent/'axe.min.js').read_text(encoding='utf-8')
+    for page in AUDITED:
+        for px in (1200, 400):
+            browser.width(px)
+            browser.open((site/f'{page}.html').as_uri())
+            browser.js(f'document.body.dataset.theme = "{theme}"; {code}; 0')
+            found = browser.js(AUDIT)
+            assert not found, (page, px, found)

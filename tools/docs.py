@@ -1,24 +1,34 @@
 """Build docs/ from the notebooks with Sphinx: myst-nb reads them, autodoc and autosummary write the reference, viewcode
 the source pages.  `python tools/docs.py [--run [NAME ...]]`
 
-What is ours: which pages there are (site), a notebook's cells as a page (convert), docments as fields of autodoc, names
-in prose as links, formulas as MathML, folded tests.  --run runs the pages of nbs/pages anew, all or those named."""
-import ast, importlib, inspect, json, os, re, shutil, sys, tempfile
+What is ours: here, which pages there are (site), a notebook's cells as a page (convert), and the checks of the built
+site (problems); in docs_sphinx.py, what Sphinx is taught; in reference.py, what autodoc is.
+--run runs the pages of nbs/pages anew, all or those named."""
+import ast, importlib, json, os, re, shutil, sys, tempfile
+from functools import cache
 from html.parser import HTMLParser
 from itertools import groupby
 from pathlib import Path
 from urllib.parse import unquote
-from docutils import nodes
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import words
 from subjects import ROOT, draw_layers, modules, ordered, public
 
 NBS, DOCS, ASSETS = ROOT/'nbs', ROOT/'docs', ROOT/'tools'/'docs_assets'
 PAGES = NBS/'pages'
-GUIDES = ['install', 'own_csv', 'imbalanced_labels', 'partial_labels', 'small_objects', 'many_labels', 'choosing_loss',
-          'choosing_thresholds', 'your_own', 'mixup', 'plain_pytorch', 'reading_results', 'resuming', 'several_gpus',
-          'cluster', 'deploy', 'troubleshooting']
-ABOUT = ['design', 'glossary', 'references', 'changelog']
+GUIDES = { # caption: pages of nbs/pages in the order of a reader's work
+    'Start': ['install', 'tutorial', 'gallery', 'course'],
+    'Your data': ['own_csv', 'imbalanced_labels', 'partial_labels', 'missing_positives', 'many_labels', 'small_objects',
+                  'capacity'],
+    'Training': ['choosing_loss', 'your_own', 'mixup', 'test_time_augmentation', 'ensembles', 'mixed_precision',
+                 'several_gpus', 'resuming', 'cluster'],
+    'Decisions and results': ['choosing_thresholds', 'reading_results', 'paper'],
+    'Use a model': ['deploy'],
+    'Beside other tools': ['plain_pytorch', 'fastai', 'sklearn', 'beside_*', 'migrating'],
+    'Help': ['troubleshooting', 'faq'],
+}
+ABOUT = ['reproducibility', 'design', 'glossary', 'references', 'changelog']
 KEYWORDS = { # words that people type, beyond those of the title: they lead to the page first
     'pages/install': 'install, installation, docker, offline, cpu only',
     'pages/tutorial': 'quick start, getting started',
@@ -29,11 +39,23 @@ KEYWORDS = { # words that people type, beyond those of the title: they lead to t
     'pages/deploy': 'onnx, deploy, export, inference', 'pages/small_objects': 'small objects',
     'pages/choosing_thresholds': 'threshold, thresholds, threshold per label, top-k',
     'pages/choosing_loss': 'which loss, choose a loss, best loss',
-    'pages/mixup': 'mixup, cutmix, test-time augmentation, tta',
+    'pages/mixup': 'mixup, cutmix, label smoothing',
+    'pages/test_time_augmentation': 'test-time augmentation, tta, ensemble of views',
+    'pages/mixed_precision': 'mixed precision, half precision, fp16, bf16, gradient accumulation',
+    'pages/gallery': 'gallery, recipes, examples, cookbook', 'pages/course': 'course, curriculum, exercises, teaching',
+    'pages/fastai': 'fastai, fastai learner', 'pages/sklearn': 'scikit-learn, sklearn, pipeline, grid search',
+    'pages/paper': 'paper, latex table, cite, citation, bibtex',
+    'pages/migrating': 'migrate, migrating, scikit-multilearn, skmultilearn, multicategoryblock',
+    'pages/faq': 'faq, questions', 'pages/reproducibility': 'reproducibility, reproducible, deterministic',
+    'pages/beside_huggingface': 'hugging face, huggingface, transformers, trainer',
+    'pages/beside_lightning': 'lightning, pytorch lightning', 'pages/beside_fiftyone': 'fiftyone',
+    'pages/beside_trackers': 'tensorboard, wandb, weights and biases, mlflow',
+    'pages/beside_arrays': 'numpy, jax, scores from elsewhere', 'pages/capacity': 'capacity, disk space, memory needed',
+    'pages/missing_positives': 'missing positives, false negatives in annotation',
     'pages/your_own': 'custom loss, custom head, custom metric, own loss, own head, own metric',
     'pages/plain_pytorch': 'pytorch, plain pytorch, training loop', 'pages/resuming': 'resume, checkpoint, interrupted',
     'pages/reading_results': 'verdict, confidence interval, significance, p value, equivalent, undecided',
-    'pages/troubleshooting': 'error, errors, faq, out of memory, nan loss',
+    'pages/troubleshooting': 'error, errors, out of memory, nan loss',
     'pages/references': 'references, bibliography', 'pages/glossary': 'glossary, terms',
     'losses/ranking': 'lsep formula, ranking loss, warp', 'losses/elementwise': 'asymmetric, asl, focal, bce',
     'interpret/maps': 'class activation map, cam, grad-cam, heat map', 'cli/index': 'cli, command line',
@@ -45,10 +67,10 @@ MOVED = {ROOT/'bench'/'RESULTS.md': 'pages/speed', ROOT/'CONTRIBUTING.md': 'page
 def site():
     "[(caption, [(page, source)])] in the order of the sidebar; a page lies where its notebook lies below nbs/"
     page = lambda p: p.relative_to(NBS).with_suffix('').as_posix()
-    there = lambda names: [f for n in names for f in PAGES.glob(f'{n}.*') if f.suffix in ('.md', '.ipynb')]
-    groups = {'Start': there(['tutorial']), 'How to': there(GUIDES)}
-    listed = {'tutorial', 'results', *GUIDES, *ABOUT}
-    groups['How to'] += sorted(p for p in PAGES.iterdir() if p.suffix in ('.md', '.ipynb') and p.stem not in listed)
+    there = lambda names: [f for n in names for f in sorted(PAGES.glob(f'{n}.*')) if f.suffix in ('.md', '.ipynb')]
+    groups = {caption: there(names) for caption, names in GUIDES.items()}
+    listed = {p for paths in groups.values() for p in paths} | {PAGES/'results.md', *there(ABOUT)}
+    groups['Use a model'] += [p for p in there(['*']) if p not in listed]
     groups['Chapters'] = sorted((NBS/'chapters').glob('[0-9]*.ipynb'))
     res = [(caption, [(page(p), p) for p in paths]) for caption, paths in groups.items()]
     res.append(('Results', [('pages/results', PAGES/'results.md'), ('pages/speed', ROOT/'bench'/'RESULTS.md')]))
@@ -135,21 +157,55 @@ def role(cell):
     return 'test' if re.search(r'\b(assert |test_\w+\(|raises\()', src) else 'setup'
 
 
-def alternative(cell, before):
-    "What a picture shows: the cell's `#| fig-alt:`, else the heading and the sentence before it"
-    given = re.search(r'^#\|\s*fig-alt:\s*(.+)$', ''.join(cell['source']), re.M)
+SHOWN_BY_FASTAI = {
+    'show_batch': 'Images of a batch with their labels above them',
+    'show_results': 'Images with their labels above and the predicted labels below them',
+    'lr_find': 'Loss against learning rate',
+}
+
+
+@cache
+def drawn():
+    "{name of a function that draws: what is seen}, by the sentences of the library and of the chapters"
+    res = dict(SHOWN_BY_FASTAI)
+    for path in [*sorted((ROOT/'mlic').rglob('*.py')), NBS/'chapters'/'protocol.py']:
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.FunctionDef) and re.match('plot|heat_map|critical|curves|scatter', node.name):
+                res.setdefault(node.name, (ast.get_docstring(node) or '').split('\n')[0])
+    return {name: said for name, said in res.items() if said}
+
+
+def seen(cell, before):
+    "What a picture of a cell shows: its `#| fig-alt:`, else what the function that drew it says, else axes and heading"
+    source = ''.join(cell['source'])
+    given = re.search(r'^#\|\s*fig-(?:alt|cap):\s*(.+)$', source, re.M)
     if given:
         return given[1].strip('"\' ')
-    text = re.sub(r'!?\[([^\]]*)\]\([^)]*\)|[*`$#>|]', r'\1', before)
-    title = (re.findall(r'^#+\s*(.+)$', before, re.M) or [''])[-1]
-    said = [' '.join(p.split()) for p in text.split('\n\n') if p.strip()]
-    sentence = re.split(r'(?<=[.:?])\s', said[-1])[0] if said else ''
-    return f"Figure: {re.sub('[*`$]', '', title) or 'of this section'}. {sentence}"[:250].rstrip()
+    for name in reversed(re.findall(r'\b(\w+)\(', source)):
+        if name in drawn():
+            return re.sub(r'`', '', drawn()[name])
+    title = re.sub('[*`$]', '', (re.findall(r'^#+\s*(.+)$', before, re.M) or ['This section'])[-1])
+    axes = {k: v for k, v in re.findall(r"\b([xy]label)=f?['\"]([^'\"]+)['\"]", source)}
+    if len(axes) == 2:
+        return f"{title}: {axes['ylabel']} against {axes['xlabel']}"
+    return f'{title}: pictures with their labels' if 'imshow' in source else f'{title}, drawn'
+
+
+def pictures(cell, before):
+    "(words, whether the page has a caption already) of the pictures among a cell's outputs"
+    outputs = cell.get('outputs', [])
+    for o, after in zip(outputs, [*outputs[1:], {}]):
+        data = o.get('data', {})
+        if 'text/html' in data or not {'image/png', 'image/jpeg', 'image/svg+xml'} & set(data):
+            continue
+        given = o.get('metadata', {}).get('image/png', {}).get('alt')
+        captioned = ''.join(after.get('data', {}).get('text/markdown', '')).startswith('**Figure')
+        yield given or seen(cell, before), captioned
 
 
 def convert(src, page, module):
-    "The notebook as myst-nb reads it"
-    out, before = [], ''
+    "The notebook as myst-nb reads it, and the words for its pictures"
+    out, before, said = [], '', []
     def add(kind, source, **more):
         out.append(dict(cell_type=kind, source=source, metadata={}, id=f'cell-{len(out)}', **more))
     for kind, group in groupby(json.loads(src.read_text(encoding='utf-8'))['cells'],
@@ -171,10 +227,10 @@ def convert(src, page, module):
             for c, s in zip(cells, sources):
                 add('code', s, outputs=shown(c.get('outputs', []), src), execution_count=None)
                 quiet = re.search(r'^#\|\s*echo:\s*false', ''.join(c['source']), re.M)
-                out[-1]['metadata'] = dict(tags=['remove-input'] if quiet else [],
-                                           mystnb={'image': {'alt': alternative(c, before)}})
+                out[-1]['metadata'] = dict(tags=['remove-input'] if quiet else [])
+                said += pictures(c, before)
     kernel = dict(display_name='Python 3', language='python', name='python3')
-    return dict(cells=out, metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)
+    return dict(cells=out, metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5), said
 
 
 def shown(outputs, src):
@@ -225,6 +281,37 @@ def findings():
     return '\n\n'.join(o for o in out if o)
 
 
+def recipes(src, out):
+    "The recipes of a gallery as thumbnails: each heading with the first picture below it"
+    from base64 import b64decode
+    from io import BytesIO
+    from PIL import Image
+    found = {}
+    for cell in json.loads(src.read_text(encoding='utf-8'))['cells']:
+        text = ''.join(cell['source'])
+        if title := re.match(r'##\s+(.+)', text):
+            found[title[1]] = None
+        for o in cell.get('outputs', []):
+            if found and 'image/png' in o.get('data', {}):
+                found[[*found][-1]] = ''.join(o['data']['image/png'])
+    (out/'images'/'gallery').mkdir(parents=True)
+    lines = []
+    for i, (title, png) in enumerate(found.items(), 1):
+        image = ''
+        if png:
+            with Image.open(BytesIO(b64decode(png))) as im:
+                im.convert('RGB').resize((360, round(360*im.height/im.width))).save(out/'images'/'gallery'/f'{i}.png')
+            image = f'![Picture of this recipe: {title}](../images/gallery/{i}.png) '
+        lines.append(f"[{image}{title}](#{re.sub(r'[^a-z0-9 -]', '', title.lower()).replace(' ', '-')})")
+    return '\n\n'.join([':::{container} recipes', *lines, ':::'])
+
+
+def toctree(entries, caption=''):
+    "A hidden table of contents, of which Sphinx makes the sidebar"
+    options = ':hidden:\n' + (f':caption: {caption}\n' if caption else '')
+    return f'```{{toctree}}\n{options}\n' + '\n'.join(entries) + '\n```\n\n' if entries else ''
+
+
 def write_sources(out):
     "The Sphinx project in `out`; folders as below nbs/"
     groups, module_of = site(), {nb: m for names in ordered().values() for m in names for nb in [notebook(m)]}
@@ -234,35 +321,53 @@ def write_sources(out):
     (out/'chapters').mkdir()
     shutil.copy(NBS/'chapters'/'protocol.py', out/'chapters')
     (out/'images'/'layers.svg').write_text(draw_layers(), encoding='utf-8')
+    seen_on = {}
     entry = lambda page, src: f'mlic.{module_of[src]} <{page}>' if src in module_of else page
-    toc = ''.join(f'```{{toctree}}\n:hidden:\n:caption: {c}\n\n' + '\n'.join(entry(*p) for p in ps) + '\n```\n\n'
-                  for c, ps in groups)
+    inside = {} # package: its modules, which the sidebar shows below it
+    for src, m in module_of.items():
+        if '.' in m:
+            page = '/' + src.relative_to(NBS).with_suffix('').as_posix()
+            inside.setdefault(m.split('.')[0], []).append(entry(page, src))
+    parts = {c: [entry(*p) for p in ps if '.' not in module_of.get(p[1], '')] for c, ps in groups}
+    parts['Reference'] += [e for c in ordered() for e in parts.pop(c, [])]
+    toc = ''.join(toctree(parts[c], c) for c in parts)
     for page, src in [('index', NBS/'index.ipynb'), *(p for _, ps in groups for p in ps)]:
         suffix = src.suffix if src else '.md'
         to = out/f'{page}{suffix}'
         to.parent.mkdir(parents=True, exist_ok=True)
         if suffix == '.ipynb':
-            nb = convert(src, page, module_of.get(src))
-            if page == 'index':
-                nb['cells'].append(dict(cell_type='markdown', id='toc', metadata={}, source=toc))
+            nb, seen_on[page] = convert(src, page, module_of.get(src))
+            for cell in nb['cells']:
+                if '<!-- gallery -->' in cell['source']:
+                    cell['source'] = cell['source'].replace('<!-- gallery -->', recipes(src, out))
+            below = toc if page == 'index' else toctree(inside.get(module_of.get(src), []))
+            if below:
+                nb['cells'].append(dict(cell_type='markdown', id='toc', metadata={}, source=below))
             to.write_text(json.dumps(nb), encoding='utf-8')
         else:
             text = src.read_text(encoding='utf-8').replace('{findings}', findings()) if src else api()
+            if page == 'pages/references':
+                text = words.anchored(text)
             to.write_text(keyed(relinked(callouts(text), src), page) if src else text, encoding='utf-8')
+    (out/'seen.json').write_text(json.dumps(seen_on), encoding='utf-8')
     (out/'conf.py').write_text(CONF.format(tools=str(ROOT/'tools'), assets=str(ASSETS)), encoding='utf-8')
 
 
 CONF = '''
-import sys
+import json, sys
+from pathlib import Path
 sys.path.insert(0, {tools!r})
 import docs
 project, author, copyright = 'mlic', 'the mlic developers', '2026, the mlic developers'
-extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.autosummary', 'sphinx.ext.viewcode', 'sphinx_copybutton']
+extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.autosummary', 'sphinx.ext.viewcode', 'sphinx_copybutton',
+              'docs_sphinx']
+mlic_seen = json.loads(Path(__file__).with_name('seen.json').read_text())
+templates_path = [{tools!r} + '/docs_templates']
 html_theme, html_title = 'furo', f'mlic {{docs.version()}}'
 html_static_path, html_css_files, html_js_files = [{assets!r}], ['docs.css'], ['docs.js']
 html_copy_source = html_show_sourcelink = html_show_sphinx = html_show_search_summary = False
 html_last_updated_fmt, html_use_index = None, False # the API page is the index
-html_theme_options = dict(top_of_page_buttons=[])
+html_theme_options, html_context = dict(top_of_page_buttons=[]), dict(version_of_mlic=docs.version())
 html_favicon, html_search_scorer = {assets!r} + '/favicon.svg', {assets!r} + '/scorer.js'
 nb_execution_mode, nb_output_stderr, nb_render_markdown_format = 'off', 'remove', 'gfm'
 myst_enable_extensions = ['dollarmath', 'amsmath', 'colon_fence', 'attrs_inline', 'deflist']
@@ -273,211 +378,10 @@ autodoc_member_order, autodoc_class_signature = 'bysource', 'mixed'
 add_module_names, python_maximum_signature_line_length, toc_object_entries_show_parents = False, 88, 'hide'
 default_role, copybutton_exclude = 'py:obj', '.linenos, .gp, .go'
 suppress_warnings = ['myst.header', 'myst.xref_missing', 'mystnb.unknown_mime_type'] # `problems` finds dead links
-setup = docs.setup
 '''
 
 
-# ---- what Sphinx is taught ----------------------------------------------------------------------------------
 def version(): return importlib.import_module('mlic').__version__
-
-
-def rst(text):
-    "A docstring or docment, in which only `code` and $formulas$ are marked up, as reStructuredText"
-    parts = re.split(r'(`[^`]+`|\$[^$\s](?:[^$]*[^$\s])?\$)', text)
-    def one(part, marked):
-        if not marked:
-            return re.sub(r'([\\*|_`])', r'\\\1', part)
-        if part[0] == '$':
-            return f'\\ :math:`{part[1:-1]}`\\ '
-        return f'\\ :py:obj:{part}\\ ' if re.fullmatch(r'`[A-Za-z]\w*`', part) else f'\\ `{part}`\\ '
-    return ''.join(one(p, i % 2) for i, p in enumerate(parts))
-
-
-def comment_on(name):
-    "What a constant is, by its full name: the comment beside its assignment or above it, else what it holds"
-    module, _, name = name.rpartition('.')
-    module = importlib.import_module(module)
-    lines, value = inspect.getsource(module).splitlines(), getattr(module, name)
-    for node in ast.parse('\n'.join(lines)).body:
-        if name not in [getattr(t, 'id', None) for t in getattr(node, 'targets', [])]:
-            continue
-        near = [lines[i][at:] for i, at in ((node.lineno - 1, 0), (node.end_lineno - 1, node.end_col_offset))]
-        beside = [m[1] for text in near if (m := re.search(r'(?:^|\s)# (.+)$', text))]
-        above = [m[1] for m in [re.match(r'# (?!%)(.+)', lines[node.lineno - 2])] if m]
-        if beside + above:
-            return (beside + above)[0]
-    if type(value).__name__ == 'Registry':
-        return f"The registry of each {value.kind} by name: {', '.join(value)}"
-    if isinstance(value, (list, tuple, dict)):
-        return f"{len(value)} names: {', '.join(map(str, value))}"
-    return (inspect.getdoc(value) or '').split('\n')[0]
-
-
-def type_of(p):
-    "The type of a parameter by its annotation, else by its default"
-    anno, default = p['anno'], p['default']
-    if anno not in (inspect.Parameter.empty, None, type(None)):
-        return inspect.formatannotation(anno).replace('typing.', '')
-    if default in (inspect.Parameter.empty, None) or callable(default):
-        return ''
-    return type(default).__name__
-
-
-def docments_as_fields(app, what, name, obj, options, lines):
-    "Autodoc's docstring: the sentence, then a field for each parameter that has a comment"
-    from fastcore.docments import docments
-    text = comment_on(name) if what == 'data' else ' '.join(' '.join(lines).split())
-    lines[:] = [rst(text), '']
-    if what not in ('function', 'method', 'class'):
-        return
-    try:
-        found = docments(obj, full=True, args_kwargs=True)
-    except (TypeError, ValueError, AttributeError, SyntaxError, OSError):
-        return
-    for arg, p in found.items():
-        said = ' '.join((p['docment'] or '').split())
-        if arg == 'self' or not said:
-            continue
-        if arg == 'return':
-            lines.append(f':returns: {rst(said)}')
-            if type_of(p):
-                lines.append(f':rtype: {rst(type_of(p))}')
-        else:
-            lines.append(f':param {arg}: {rst(said)}')
-            if type_of(p):
-                lines.append(f':type {arg}: {type_of(p)}')
-
-
-def plain_signature(app, what, name, obj, options, signature, returns):
-    "Functions by their names; a class with the constructor of a base outside mlic is called without arguments"
-    init = getattr(obj, '__init__', None)
-    if what == 'class' and issubclass(obj, BaseException) or not signature:
-        return None
-    if what == 'class' and signature.startswith('(*args'): # of a metaclass or of `__call__`
-        signature = str(inspect.signature(obj))
-    if what != 'class' or getattr(init, '__module__', 'mlic').startswith('mlic'):
-        return re.sub(r"<(?:function|class) '?([\w.]+)[^>]*>", r'\1', signature), None
-    return '()', None
-
-
-def foreign_member(app, what, name, obj, skip, options):
-    "Is it a member that a class has from a package outside mlic"
-    func = getattr(obj, '__func__', getattr(obj, 'fget', obj))
-    foreign = not (getattr(func, '__module__', None) or 'mlic').startswith('mlic')
-    return True if foreign or (inspect.getdoc(obj) or '').startswith('Alias for field') else None
-
-
-class tests(nodes.comment, nodes.Element):
-    "Tests, folded away; a comment to the search index, so that a search finds what is documented"
-
-
-def setup(app):
-    from docutils.parsers.rst import Directive
-    from sphinx.ext import autosummary
-    from sphinx.transforms.post_transforms import SphinxPostTransform
-
-    class Tests(Directive):
-        has_content = True
-        def run(self):
-            text = '\n'.join(self.content)
-            return [tests('', nodes.literal_block(text, text, language='python'))]
-
-    class Names(SphinxPostTransform):
-        "`name` in prose becomes a link to what mlic, scikit-learn, PyTorch, pandas or fastai document under it"
-        default_priority = 5
-        def run(self):
-            known, here = names_of(self.env), self.env.docname
-            for node in list(self.document.findall(nodes.literal)):
-                to = known.get(node.astext().removesuffix('()'))
-                if not to or any(isinstance(a, (nodes.reference, nodes.title)) for a in above(node)):
-                    continue
-                outside = to.startswith('http')
-                page, _, anchor = to.partition('#')
-                url = to if outside else f'{self.app.builder.get_relative_uri(here, page)}#{anchor}'
-                link = nodes.reference('', '', refuri=url, internal=not outside)
-                node.replace_self(link)
-                link.append(node)
-
-    def fold(self, node): self.body.append('<details class="tests"><summary>Tests</summary>')
-    def unfold(self, node): self.body.append('</details>')
-    autosummary.WELL_KNOWN_ABBREVIATIONS += ('eq.', 'eqs.', 'fig.', 'sec.') # they do not end a sentence
-    app.add_node(tests, html=(fold, unfold))
-    app.add_directive('tests', Tests)
-    app.add_post_transform(Names)
-    app.add_html_math_renderer('mathml', (formula, None), (formula_block, None))
-    app.connect('autodoc-process-docstring', docments_as_fields)
-    app.connect('autodoc-process-signature', plain_signature)
-    app.connect('autodoc-skip-member', foreign_member)
-    return dict(parallel_read_safe=False, parallel_write_safe=False)
-
-
-def above(node):
-    while node := node.parent:
-        yield node
-
-
-def mathml(tex, block):
-    from docutils.utils.math.latex2mathml import tex2mathml
-    tex = re.sub(r'\\[bB]igg?[lr]?(?![a-zA-Z])', '', tex).replace(r'\dots', r'\ldots')
-    tex = re.sub(r'(\\(?:bar|hat|tilde)\s+[A-Za-z])(?=[_^])', r'\1{}', tex) # the index stands beside the accent
-    # an accent touches its letter where the fonts have no table of positions; an over-script does not
-    found = tex2mathml('{}' + tex if tex[0] in '_^' else tex, as_block=block)
-    return found.replace('accent="true"', 'accent="false"').replace('ˉ', '¯')
-
-
-def formula(self, node):
-    self.body.append(f'<span class="math">{mathml(node.astext(), False)}</span>')
-    raise nodes.SkipNode
-
-
-def formula_block(self, node):
-    self.body.append(f'<div class="math">{mathml(node.astext(), True)}</div>')
-    raise nodes.SkipNode
-
-
-def names_of(env):
-    "{name: address} of what prose may mention: mlic's own by short name, then other packages'"
-    if hasattr(env, 'mlic_names'):
-        return env.mlic_names
-    res, own = elsewhere(), {}
-    for full, obj in env.domains['py'].objects.items():
-        parts = full.split('.')
-        short = '.'.join(parts[-2:] if obj.objtype in ('method', 'property', 'attribute') else parts[-1:])
-        for name in (short, full):
-            own.setdefault(name, set()).add(f'{obj.docname}#{obj.node_id}')
-    res.update({name: next(iter(to)) for name, to in own.items() if len(to) == 1})
-    env.mlic_names = res
-    return res
-
-
-def elsewhere():
-    "{name: address} of what scikit-learn, PyTorch, pandas, numpy and fastai document, under the names that prose uses"
-    import torch, torch.nn.functional as F
-    from nbdev.doclinks import NbdevLookup
-    distinct = lambda n: len(n) > 3 and ('_' in n.strip('_') or n[0].isupper()) # not a plain word
-    fast = NbdevLookup(('fastai', 'fastcore'))
-    res = {n: link for n in fast.syms if distinct(n) and (link := fast.doc(n))} if hasattr(fast, 'syms') else {}
-    torch_page = 'https://docs.pytorch.org/docs/stable/generated/{}.html'
-    sklearn = 'calibration datasets isotonic linear_model metrics model_selection multioutput neighbors preprocessing'
-    for mod in sklearn.split():
-        m = importlib.import_module(f'sklearn.{mod}')
-        for n in getattr(m, '__all__', [n for n, o in vars(m).items() if getattr(o, '__module__', '') == m.__name__]):
-            url = f'https://scikit-learn.org/stable/modules/generated/sklearn.{mod}.{n}.html'
-            res[f'sklearn.{mod}.{n}'] = url
-            if distinct(n):
-                res[n] = url
-    for n in torch.nn.modules.__all__:
-        res[f'nn.{n}'] = res[f'torch.nn.{n}'] = torch_page.format(f'torch.nn.{n}')
-    for n, o in vars(F).items():
-        if callable(o) and n[0] != '_':
-            res[f'F.{n}'] = torch_page.format(f'torch.nn.functional.{n}')
-    for n in torch.__all__:
-        res[f'torch.{n}'] = torch_page.format(f'torch.{n}')
-    res.update(dict.fromkeys(('Tensor', 'torch.Tensor'), 'https://docs.pytorch.org/docs/stable/tensors.html'))
-    for n in ('DataFrame', 'Series'):
-        res[n] = res[f'pd.{n}'] = f'https://pandas.pydata.org/docs/reference/api/pandas.{n}.html'
-    res['np.ndarray'] = 'https://numpy.org/doc/stable/reference/generated/numpy.ndarray.html'
-    return res
 
 
 # ---- build and check ----------------------------------------------------------------------------------------
@@ -497,9 +401,42 @@ def build(docs=DOCS):
         for p in out.rglob('*.map'):
             p.unlink()
         (out/'.nojekyll').touch()
+        downloads(out)
+        for image in (out/'_images').glob('*.png'):
+            shrink(image)
         shutil.rmtree(docs, ignore_errors=True)
         shutil.copytree(out, docs)
         return app._warncount
+
+
+def downloads(out):
+    "Each notebook as the checkout has it, without outputs, for the link on its page"
+    for page, src in [('index', NBS/'index.ipynb'), *(p for _, ps in site() for p in ps)]:
+        if not src or src.suffix != '.ipynb':
+            continue
+        nb = json.loads(src.read_text(encoding='utf-8'))
+        for cell in nb['cells']:
+            if cell['cell_type'] == 'code':
+                cell.update(outputs=[], execution_count=None)
+        to = out/'_downloads'/f'{page}.ipynb'
+        to.parent.mkdir(parents=True, exist_ok=True)
+        to.write_text(json.dumps(nb, ensure_ascii=False, indent=1) + '\n', encoding='utf-8')
+
+
+def shrink(path):
+    "A picture with a palette of 256 colours where that is smaller"
+    from PIL import Image
+    with Image.open(path) as im:
+        if im.mode == 'P':
+            return
+        opaque = im.mode in ('L', 'RGB') or im.convert('RGBA').getextrema()[3][0] == 255
+        small = im.convert('RGB').quantize(256) if opaque else im.convert('RGBA').quantize(256)
+    to = path.with_suffix('.small')
+    small.save(to, 'png', optimize=True)
+    if to.stat().st_size < path.stat().st_size:
+        to.replace(path)
+    else:
+        to.unlink()
 
 
 class Page(HTMLParser):
@@ -573,6 +510,7 @@ if __name__ == '__main__':
         sys.exit()
     print(f'{build()} warnings')
     bad = problems()
-    size = sum(p.stat().st_size for p in DOCS.rglob('*') if p.is_file())
-    print('\n'.join(bad + [f'docs/: {len(list(DOCS.rglob("*.html")))} pages, {size/1e6:.1f} MB, {len(bad)} problems']))
+    size = lambda pattern: sum(p.stat().st_size for p in DOCS.rglob(pattern) if p.is_file())/1e6
+    print('\n'.join(bad + [f'docs/: {len(list(DOCS.rglob("*.html")))} pages, {size("*"):.1f} MB, of it '
+                           f'{size("*.png"):.1f} MB of pictures; {len(bad)} problems']))
     sys.exit(bool(bad))

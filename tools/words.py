@@ -1,5 +1,6 @@
 """Words that this project does not use, and what it writes instead: the glossary's list as patterns"""
-import ast, json, re
+import ast, json, re, unicodedata
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,9 +90,49 @@ NOT_AUTHORS = set('''January February March April May June July August September
     For With VOC COCO Kaggle After Since'''.split())
 
 
+REFERENCES = ROOT/'nbs'/'pages'/'references.md'
+SECTION = dict(losses='Losses', models='Networks', training='Training', interpret='Interpretation') # of a package
+
+
+@cache
+def entries():
+    "{key: (section, entry)} of the page of references; a key is the first author's surname and the year, as li2017"
+    res, section = {}, ''
+    for line in REFERENCES.read_text(encoding='utf-8').splitlines():
+        if line.startswith('## '):
+            section = line[3:]
+        if not line.startswith('- '):
+            continue
+        first = re.split(r',| and | et al', line[2:])[0].split()[-1]
+        plain = re.sub(r'\[[^\]]*\]\([^)]*\)', '', line) # numbers of arXiv and DOIs look like years
+        year = (re.findall(r'\b(?:19|20)\d\d\b', plain) or [''])[-1]
+        key = unicodedata.normalize('NFKD', first).encode('ascii', 'ignore').decode().lower() + year
+        while key in res:
+            key = key[:-1] + chr(ord(key[-1]) + 1) if key[-1].isalpha() else key + 'b'
+        res[key] = section, line
+    return res
+
+
+def anchored(markdown):
+    "The page of references with the key of each entry as its anchor"
+    for key, (_, line) in entries().items():
+        authors = line[2:].split(', *')[0]
+        markdown = markdown.replace(line, f'- [{authors}]{{#{key}}}{line[2 + len(authors):]}')
+    return markdown
+
+
+def key_of(first, second, year, folder):
+    "The key of the entry that Name (year) or Name and Name (year) means on a page of a folder; None: not one"
+    names = {first, second} - {'', None}
+    found = {k: section for k, (section, line) in entries().items()
+             if year in k and all(re.search(rf'\b{n}\b', line.split(', *')[0]) for n in names)}
+    here = [k for k, section in found.items() if section == SECTION.get(folder)]
+    return next(iter(found)) if len(found) == 1 else here[0] if len(here) == 1 else None
+
+
 def unlisted():
     "Citations, as Name (year), without an entry on the page of references"
-    entries = (ROOT/'nbs'/'pages'/'references.md').read_text(encoding='utf-8').split('\n- ')
+    entries = REFERENCES.read_text(encoding='utf-8').split('\n- ')
     missing = {}
     for where, text in texts():
         if where == 'RESULTS.md':
