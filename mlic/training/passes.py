@@ -11,11 +11,14 @@ import numpy as np, torch, torch.distributed as dist
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from uuid import uuid4
 from fastai.learner import Learner
 from fastai.torch_core import set_seed
 from joblib import cpu_count, delayed
+from safetensors.torch import load_file, save_file
 from ..core import MLICError, parallel, processes, progress
 from ..models.heads import eval_mode, select
+from ..store import atomic, sha256
 from .activations import ActivationStore
 from .keys import made_with
 
@@ -95,38 +98,56 @@ def _compute(store, network, loaders, shards, seed, first=0, show=False):
         next(pieces, None)
 
 # %% ../../nbs/training/passes.ipynb #f020f67f
-_received = {} # the network that this process was given last, by the folder of its store
+_received = {} # the network that this process was given last, by the file of its weights
 
-def _network(folder, packed):
-    "Backbone and needs, unpacked once in a process"
-    if folder not in _received:
+def _tensors(body)->dict:
+    "Parameters and buffers by name, those included that a state_dict leaves out"
+    return {**dict(body.named_parameters(remove_duplicate=False)), **dict(body.named_buffers(remove_duplicate=False))}
+
+def _sent(store, network):
+    "Put the weights into the store's folder, once for all processes: (file, its checksum, the network without weights)"
+    body, needs = network
+    file = store.folder.absolute()/f'network_{uuid4().hex}.safetensors'
+    with atomic(file) as tmp:
+        save_file({k: v.detach().cpu().clone().contiguous() for k,v in _tensors(body).items()}, tmp)
+    return file, sha256(file), cloudpickle.dumps((copy.deepcopy(body).to('meta'), needs))
+
+def _network(file, checksum, packed):
+    "Backbone and needs, put together once in a process"
+    if file not in _received:
+        if not file.is_file() or sha256(file) != checksum:
+            raise MLICError(f"the worker on {platform.node()} does not see {file}; the folder of the store must be one "
+                            "that all processes share. Finished shards are kept")
+        body, needs = pickle.loads(packed)
+        into = _tensors(body.to_empty(device='cpu'))
+        with torch.no_grad():
+            for k,v in load_file(file).items():
+                into[k].copy_(v)
         _received.clear()
-        _received[folder] = pickle.loads(packed)
-    return _received[folder]
+        _received[file] = body, needs
+    return _received[file]
 
-def _one_shard(folder, s, seed, packed, loaders, how):
+def _one_shard(folder, s, seed, sent, loaders, how):
     "Compute one shard in another process"
     if odd := [f"{p} {v} instead of {how['versions'].get(p)}" for p,v in made_with().items()
                if how['versions'].get(p) != v]:
         raise MLICError(f"the worker on {platform.node()} has {', '.join(odd)}; install the same versions there. "
                         "Finished shards are kept")
     torch.set_num_threads(how['threads'])
-    store, (body, needs) = ActivationStore(folder), _network(folder, packed)
+    store, (body, needs) = ActivationStore(folder), _network(*sent)
     if store.is_complete(s, full=True): # by a worker that died before it could say so
         return
     body = body.to(loaders[0].device or 'cpu')
     with eval_mode(body):
         _compute(store, (body, needs), loaders, [s], seed, store.items(s).start)
 
-def _tasks(store, learn, items, seed, shards, jobs):
+def _tasks(store, learn, items, seed, shards, jobs, sent):
     "The arguments of `_one_shard` for each shard, made when they are asked for"
-    body = copy.deepcopy(learn.model.body).cpu()
-    packed = np.frombuffer(cloudpickle.dumps((body, learn.model.head.needs)), np.uint8) # an array is sent once
     how = dict(versions=made_with(), threads=max(1, min(torch.get_num_threads(), cpu_count()//jobs)))
     for s in shards:
         mine = [items[i] for i in store.items(s)]
         loaders = _loaders(learn.dls, mine, store, num_workers=0, pin_memory=False)
-        yield store.folder.absolute(), s, seed, packed, loaders, how
+        yield store.folder.absolute(), s, seed, sent, loaders, how
 
 # %% ../../nbs/training/passes.ipynb #555aafcb
 def fill_store(
@@ -138,10 +159,11 @@ def fill_store(
 ):
     "Compute the shards that are absent or damaged: here, in several processes, or divided among the ranks of one job"
     jobs, shards = processes(n_jobs), store.verify()
+    network = learn.model.body, learn.model.head.needs
     def here(shards):
         if shards:
-            network, show = (learn.model.body, learn.model.head.needs), hasattr(learn, 'progress')
-            _compute(store, network, _loaders(learn.dls, items, store), shards, seed, show=show)
+            loaders, show = _loaders(learn.dls, items, store), hasattr(learn, 'progress')
+            _compute(store, network, loaders, shards, seed, show=show)
     if dist.is_available() and dist.is_initialized():
         here([s for s in shards if s % dist.get_world_size() == dist.get_rank()])
         dist.barrier()
@@ -149,5 +171,9 @@ def fill_store(
     elif jobs == 1:
         here(shards)
     elif shards:
-        tasks = _tasks(store, learn, items, seed, shards, jobs)
-        parallel((delayed(_one_shard)(*t) for t in tasks), len(shards), n_jobs, after=0)
+        sent = _sent(store, network)
+        try:
+            tasks = _tasks(store, learn, items, seed, shards, jobs, sent)
+            parallel((delayed(_one_shard)(*t) for t in tasks), len(shards), n_jobs, after=0)
+        finally:
+            sent[0].unlink(missing_ok=True)
