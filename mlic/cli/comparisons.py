@@ -80,6 +80,7 @@ def _report_options(p):
     p.add_argument('--out', type=path, default='report.html', help='file to write (default: report.html)')
     p.add_argument('--keep', metavar='FIELD=A,B', type=pair, nargs='+', action='extend', default=[],
                    help='show the results with these values of a field of the recipe')
+    p.add_argument('--baseline', help='variant that the others are compared with (default: the first)')
     p.add_argument('--metric', default='ap_macro', help='metric of the differences (default: ap_macro)')
     p.add_argument('--margin', type=float, default=.01, help='smaller differences do not matter (default: 0.01)')
     p.add_argument('--pictures', type=lambda text: whole_number(text, 0), default=12,
@@ -92,8 +93,8 @@ def _report(a):
         check_choice('--keep', name, recipe_fields())
     keep = lambda recipe: all(str(recipe.get(n)) in values for n,values in a.keep)
     res = Results.from_store(a.store, keep)
-    file = res.report(a.out, metric=a.metric, margin=a.margin, pictures=a.pictures)
-    said = res.finding(metric=a.metric, margin=a.margin) if len(res.variants) > 1 else repr(res)
+    file = res.report(a.out, metric=a.metric, margin=a.margin, pictures=a.pictures, baseline=a.baseline)
+    said = res.finding(a.baseline, a.metric, margin=a.margin) if len(res.variants) > 1 else repr(res)
     return dict(file=str(file), variants=list(res.variants), finding=said), f'{said}\n\n{file}', 0
 
 # %% ../../nbs/cli/comparisons.ipynb #1c990434
@@ -105,5 +106,5 @@ COMPARE_COMMANDS = { # name: function, options, what it does, examples
                  'mlic compare --n 300 --vary arch=resnet18,densenet121 --json > results.json']),
     'results': (_results, _results_options, 'List the results of a store', ['mlic results --store results --json']),
     'report': (_report, _report_options, 'Write the results of a store as one HTML page',
-               ['mlic report results --out report.html', 'mlic report results --keep head=linear']),
+               ['mlic report results --out report.html', 'mlic report results --keep head=linear --baseline bce']),
 }

@@ -6,7 +6,6 @@
 __all__ = ['MODEL_COMMANDS']
 
 # %% ../../nbs/cli/models.ipynb #93765eb1
-import argparse
 from functools import partial
 from .arguments import data_options, path, source_of_args, whole_number
 

@@ -69,8 +69,9 @@ class Pictures:
         for i,(v,r) in enumerate(d.iterrows()):
             ax.plot([r.low, r.high], [i, i], color=_VERDICT_COLOURS[r.verdict], lw=2)
             ax.plot(r['diff'], i, 'o', color=_VERDICT_COLOURS[r.verdict])
-        ax.set_yticks(range(len(d)), [f'{v}: {r.verdict}' for v,r in d.iterrows()])
-        ax.set(xlabel=f'{METRIC_NAMES.get(metric, metric)} minus {first}', ylim=(-.6, len(d)-.4))
+        ax.set_yticks(range(len(d)), [f'{v}: {r.verdict}' for v,r in d.iterrows()], parse_math=False) # names may hold $
+        ax.set_xlabel(f'{METRIC_NAMES.get(metric, metric)} minus {first}', parse_math=False)
+        ax.set_ylim(-.6, len(d) - .4)
         return ax
 
     def curves(self,
@@ -88,7 +89,8 @@ class Pictures:
         if len(histories) > 1: # names below, where no line is
             axs.flat[0].get_legend().remove()
             names = axs.flat[0].get_legend_handles_labels()
-            axs.flat[0].figure.legend(*names, loc='outside lower center', ncols=2*axs.shape[1], fontsize=8)
+            legend = axs.flat[0].figure.legend(*names, loc='outside lower center', ncols=2*axs.shape[1], fontsize=8)
+            plt.setp(legend.get_texts(), parse_math=False)
         return axs
 
     def scatter(self,
@@ -104,7 +106,7 @@ class Pictures:
         for i,a in enumerate(self.variants):
             at = h[a].mean(), v[a].mean()
             ax.errorbar(*at, v[a].std(), h[a].std(), fmt='osD^vP*X'[i%8], color=colours[i], lw=1, capsize=2)
-            ax.annotate(str(a), at, xytext=(6,5), textcoords='offset points', fontsize=9)
+            ax.annotate(str(a), at, xytext=(6,5), textcoords='offset points', fontsize=9, parse_math=False)
         if (h.to_numpy() > 0).all() and np.nanmax(h) > 20*np.nanmin(h):
             ax.set_xscale('log')
         ax.set(xlabel=x, ylabel=METRIC_NAMES.get(y, y))
@@ -115,6 +117,7 @@ class Pictures:
         file, # HTML file to write
         metric='ap_macro', level=.95, margin=.01, # as `against` has them
         pictures:int=12, # images with the largest errors to show, where they are at hand
+        baseline=None, # name of a variant; None: the first
     ): # Path
         "All of this, and the verdicts and tables, as one HTML page that needs nothing beside it"
-        return write_report(self, file, metric, level, margin, pictures)
+        return write_report(self, file, metric, level, margin, pictures, baseline)

@@ -193,10 +193,12 @@ def write_report(
     level=.95, # of the intervals
     margin=.01, # differences below it do not matter
     pictures:int=12, # images with the largest errors to show, where they are at hand
+    baseline=None, # name of a variant; None: the first
 )->Path:
     "Write a comparison as one HTML page: verdicts, tables, curves, labels, largest errors"
     check_choice('metric', metric, METRIC_NAMES)
-    first, n, several = next(iter(results.variants)), len(results), len(results.variants) > 1
+    n, several = len(results), len(results.variants) > 1
+    first = results.baseline(baseline) if several else next(iter(results.variants))
     mean = results.wide(metric)[0].mean()
     best = (direction(metric)*mean).idxmax() if mean.notna().any() else first
     labels, others = label_intervals(results, best, level=level), [v for v in results.variants if v != best]
@@ -204,7 +206,9 @@ def write_report(
     worst, why = _pictures(results, best, pictures)
     one = results.variants[first][0].facts
     where = f"{'test' if results.design == 'replicates' else 'validation'} set, best epoch"
-    data = one['recipe']['source'] if one['recipe']['source'] != 'file' else one['recipe']['data_args']
+    data = one['recipe']['source']
+    if data == 'file':
+        data = one['recipe']['data_args'].removeprefix('path: ')
     title = f"{data}: {len(results.variants)} variant{'s'*several}, {n} {results.unit}s"
     about = f"Baseline {first}. Data {one['data']}, {len(one['vocab'])} labels. Margin of equivalence {margin:g}."
     page = dict(title=title, about=about, baseline=first, margin=f'{margin:g}', level=f'{100*level:g}', where=where,

@@ -6,7 +6,7 @@
 __all__ = ['Scan', 'scan', 'resize_images']
 
 # %% ../../nbs/data/audit.ipynb #2b4a7490
-import hashlib, os, shutil, warnings
+import hashlib, shutil, warnings
 import numpy as np, pandas as pd, PIL
 from dataclasses import dataclass, replace
 from pathlib import Path
