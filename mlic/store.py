@@ -214,9 +214,10 @@ def read_json(
 # %% ../nbs/store.ipynb #ebc27273
 SUMS = 'sha256sums.txt' # the list of a sealed folder, as the command `sha256sum` writes it
 
-def _sums(folder:Path)->str:
-    files = sorted(f for f in folder.rglob('*') if f.is_file() and f != folder/SUMS)
-    return ''.join(f'{sha256(f)}  {f.relative_to(folder).as_posix()}\n' for f in files)
+def _sums(folder:Path, names=None)->str:
+    if names is None:
+        names = (f.relative_to(folder).as_posix() for f in folder.rglob('*') if f.is_file() and f != folder/SUMS)
+    return ''.join(f'{sha256(folder/n)}  {n}\n' for n in sorted(names))
 
 def seal(
     folder, # folder of finished files
@@ -226,17 +227,21 @@ def seal(
 
 def check_seal(
     folder, # folder that `seal` has sealed
+    names=None, # look at these files alone; None: at all, and none may have been added
 ):
     "`Damaged` where a file of a sealed folder is changed, missing or unlisted"
+    folder = Path(folder)
     try:
-        claimed = (Path(folder)/SUMS).read_bytes().decode()
+        claimed = (folder/SUMS).read_bytes().decode()
+        found = _sums(folder, names)
     except (FileNotFoundError, ValueError) as e:
-        raise Damaged(f"{folder}: no readable list of checksums") from e
-    found = _sums(Path(folder))
+        raise Damaged(f"{folder}: no readable list of checksums, or a file is missing ({e})") from e
+    if names is not None: # the lines of other files do not matter
+        claimed = ''.join(f'{line}\n' for line in claimed.split('\n') if line.partition('  ')[2] in names)
     if found == claimed:
         return
-    names = {line.partition('  ')[2] for line in {*claimed.split('\n')} ^ {*found.split('\n')}}
-    raise Damaged(f"{folder}: {', '.join(sorted(names))[:200]}: missing, unlisted or changed since it was written")
+    odd = {line.partition('  ')[2] for line in {*claimed.split('\n')} ^ {*found.split('\n')}}
+    raise Damaged(f"{folder}: {', '.join(sorted(odd))[:200]}: missing, unlisted or changed since it was written")
 
 # %% ../nbs/store.ipynb #084050b0
 def once(

@@ -21,7 +21,9 @@ from mlic.core import MLICError
 from mlic.data.loaders import dataloaders
 from mlic.data.splits import random_split
 from mlic.data.synth import synth_planet
-from mlic.deploy.bundle import load, save
+from mlic.deploy.bundle import FILES, load, save
+from mlic.deploy.signature import sign
+from mlic.store import seal
 from mlic.training.learner import mlic_learner
 
 
@@ -43,9 +45,10 @@ def copy(bundle, tmp_path):
 
 
 def described(folder, **entries):
-    "Change entries of a bundle's description"
+    "Change entries of a bundle's description, as an attacker who writes fitting checksums"
     info = json.loads((folder/'bundle.json').read_text())
     (folder/'bundle.json').write_text(json.dumps(info | entries))
+    seal(folder)
     return folder
 
 
@@ -63,11 +66,13 @@ def test_a_pickle_is_not_opened_under_any_name(copy, bundle, tmp_path):
     for name, data in (('model.safetensors', code), ('model.safetensors', (tmp_path/'x.pth').read_bytes()),
                        ('bundle.json', code)):
         (copy/name).write_bytes(data)
+        seal(copy)
         with pytest.raises(MLICError):
             load(copy)
         shutil.copy(bundle/name, copy/name)
     for name in ('model.pkl', 'export.pkl', '__init__.py', 'pytorch_model.bin'):
         (copy/name).write_bytes(code)
+    shutil.copy(bundle/'sha256sums.txt', copy)
     load(copy) # what lies beside is not looked at
     assert not trace.exists()
     pickle.loads(code)
@@ -92,7 +97,7 @@ def test_a_name_reaches_no_file_and_no_network(copy, name):
         load(described(copy, head=dict(name=name, args={})))
 
 
-@pytest.mark.parametrize('name', ['bundle.json', 'model.safetensors'])
+@pytest.mark.parametrize('name', ['bundle.json', 'model.safetensors', 'sha256sums.txt'])
 def test_links_pipes_and_devices_are_refused(copy, bundle, name):
     for make in (lambda f: f.symlink_to(bundle/name), lambda f: f.symlink_to('/dev/zero'), os.mkfifo, Path.mkdir):
         (copy/name).unlink()
@@ -113,7 +118,12 @@ def test_giant_files_take_no_memory(copy):
     with pytest.raises(MLICError, match='more than'):
         load(copy)
     (copy/'bundle.json').write_text('['*10_000_000)
-    with pytest.raises(MLICError):
+    seal(copy)
+    with pytest.raises(MLICError, match='cannot be read'):
+        load(copy)
+    with open(copy/'sha256sums.txt', 'r+b') as f:
+        f.truncate(2**33)
+    with pytest.raises(MLICError, match='more than'):
         load(copy)
 
 
@@ -121,8 +131,42 @@ def test_a_giant_header_of_weights_is_refused(copy):
     head = json.dumps({'w': dict(dtype='F32', shape=[10**6, 10**6], data_offsets=[0, 4*10**12])}).encode()
     for data in (struct.pack('<Q', 2**60), struct.pack('<Q', len(head)) + head, struct.pack('<Q', 8) + b'[[[[[[[['):
         (copy/'model.safetensors').write_bytes(data)
+        seal(copy)
         with pytest.raises(MLICError):
             load(copy)
+
+
+def test_a_signature_is_asked_for_and_checked(copy, tmp_path):
+    minisign = pytest.importorskip('minisign')
+    pair = minisign.KeyPair.generate()
+    (tmp_path/'me.key').write_bytes(bytes(pair.secret_key))
+    public = pair.public_key.to_base64().decode()
+    with pytest.raises(MLICError, match='is not signed'):
+        load(copy, signed_by=public)
+    sign(copy, tmp_path/'me.key')
+    load(copy, signed_by=public)
+    for name in FILES[:3]: # the model card counts too
+        whole = (copy/name).read_bytes()
+        (copy/name).write_bytes(whole + b' ')
+        with pytest.raises(MLICError):
+            load(copy, signed_by=public)
+        seal(copy)
+        with pytest.raises(MLICError, match='not by this key'):
+            load(copy, signed_by=public)
+        (copy/name).write_bytes(whole)
+        seal(copy)
+    load(copy, signed_by=public)
+    (copy/'README.md').rename(tmp_path/'card')
+    for make in (os.mkfifo, lambda f: f.symlink_to('/dev/zero'), lambda f: f.symlink_to(tmp_path/'card')):
+        make(copy/'README.md')
+        with pytest.raises(MLICError):
+            load(copy, signed_by=public)
+        (copy/'README.md').unlink()
+    (tmp_path/'card').rename(copy/'README.md')
+    (copy/'sha256sums.txt.minisig').rename(tmp_path/'outside')
+    (copy/'sha256sums.txt.minisig').symlink_to(tmp_path/'outside')
+    with pytest.raises(MLICError, match='is not signed'):
+        load(copy, signed_by=public)
 
 
 # ---- mutations: a message, or a bundle that works ---------------------------------------------------------------
@@ -157,6 +201,7 @@ def test_a_mutated_description_is_refused_or_harmless(copy):
                 at = at[k]
             at[spot[-1]] = value
             (copy/'bundle.json').write_text(json.dumps(d))
+            seal(copy)
             probs = tried(copy)
             tries, loaded = tries + 1, loaded + (probs is not None)
             assert probs is None or np.isfinite(probs).all(), (spot, value)
@@ -164,7 +209,7 @@ def test_a_mutated_description_is_refused_or_harmless(copy):
     assert tries > 500
 
 
-def test_a_flipped_bit_or_a_cut_in_the_weights_is_refused_or_finite(copy):
+def test_a_flipped_bit_or_a_cut_in_the_weights_is_refused_or_finite(copy, bundle):
     whole, rng = (copy/'model.safetensors').read_bytes(), random.Random(0)
     n = 8 + struct.unpack('<Q', whole[:8])[0]
     refused = 0
@@ -176,8 +221,11 @@ def test_a_flipped_bit_or_a_cut_in_the_weights_is_refused_or_finite(copy):
         else:
             del data[at:]
         (copy/'model.safetensors').write_bytes(data)
+        assert tried(copy) is None, i # its checksum differs
+        seal(copy) # an attacker's differs not
         probs = tried(copy)
         refused += probs is None
+        shutil.copy(bundle/'sha256sums.txt', copy)
         assert probs is None or np.isfinite(probs).all(), i
     print(f'120 weight files, {refused} refused')
     assert refused > 80

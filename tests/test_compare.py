@@ -1,12 +1,14 @@
 """What a comparison promises: its numbers are of this recipe, these data and this code, or it says so"""
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -162,6 +164,21 @@ def test_a_killed_comparison_goes_on(store, tmp_path):
         pd.testing.assert_frame_equal(numbers(compare(HEAD, folder, loss=['bce', 'lsep'])), want, check_exact=True)
         assert all(f.stat().st_mtime_ns == t for f,t in finished.items())
         assert not [f for f in folder.rglob('.unfinished_*')]
+
+
+def test_names_of_variants_are_text(store):
+    "A name that looks like a formula, Markdown or LaTeX neither ends a picture or a table nor is interpreted"
+    r = compare(HEAD, store, loss=['bce', 'lsep'])
+    bce, lsep = r.variants.values()
+    hostile = Results({'$$': bce, '$\\frac{$': lsep, '[x](javascript:y)\n![z](http://e.org)': bce, '<b>&\\_%#^~': lsep})
+    for draw in (hostile.plot_against, hostile.curves, hostile.scatter, hostile.critical_difference):
+        axes = np.atleast_1d(draw()).flat[0]
+        axes.figure.canvas.draw()
+        plt.close(axes.figure)
+    for format in ('markdown', 'latex', 'html'):
+        text = hostile.table(format=format)
+        assert format == 'latex' or '<b>' not in text.replace('\\<', ''), text
+        assert format != 'markdown' or not re.search(r'(?<!\\)\]\(', text) and len(text.splitlines()) < 10, text
 
 
 # Randomness

@@ -80,7 +80,8 @@ def plot_critical_difference(
         y, x = top - .8*(i if left else k-1-i), 1 - .03*k if left else k + .03*k
         ax.plot([r,r,x], [0,y,y], color='.35', lw=.9, solid_joinstyle='miter')
         text = f'{name} ({r:.2f})'
-        ax.text(x, y, f'{text} ' if left else f' {text}', ha='right' if left else 'left', va='center')
+        ax.text(x, y, f'{text} ' if left else f' {text}', ha='right' if left else 'left', va='center',
+                parse_math=False)
     if cd is not None:
         ax.plot([1, 1+cd], [1.7]*2, color='k', lw=1, marker='|', ms=8)
         ax.text(1 + cd/2, 1.85, f'CD = {cd:.2f}', ha='center', va='bottom')
