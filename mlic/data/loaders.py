@@ -37,9 +37,10 @@ def items_of(
     rows=None, # (n,) row numbers, or mask of N; None: all
 )->list: # of Item
     "Images with their labels, for `dls.test_dl(items, with_labels=True)`"
-    unknown, N = src.items.get('unknown'), len(src.items)
-    return [Item(src.path(i), src.items.labels.iloc[i], None if unknown is None else unknown.iloc[i])
-            for i in (range(N) if rows is None else row_numbers(rows, N))]
+    N = len(src.items)
+    table = src.items.iloc[np.arange(N) if rows is None else row_numbers(rows, N)]
+    unknown = table.get('unknown', [None]*len(table))
+    return [Item(src.root/name, labels, u) for name,labels,u in zip(table.fname, table.labels, unknown)]
 
 # %% ../../nbs/data/loaders.ipynb #abe4b64f
 _augment = dict(do_flip=True, max_rotate=5., min_zoom=1., max_zoom=1.1, max_lighting=.1, max_warp=0.)
