@@ -34,6 +34,10 @@ _Loader.add_implicit_resolver('tag:yaml.org,2002:float', re.compile(
     r'^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$'),
     list('-+0123456789.'))
 
+class _Dumper(yaml.SafeDumper):
+    "Quotes text that `_Loader` would take for a number"
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
 def read_yaml(
     text:str, # at most 100,000 characters
 ): # dict, list, text or number
@@ -87,8 +91,8 @@ def _plain_args(field, given, name, known):
         _check_plain(f'{field}: {k}', v)
         if kind := _kind(known[k]):
             typed(f'{field}: {k}', v, kind)
-    text = yaml.safe_dump({k: list(v) if isinstance(v, tuple) else v for k,v in args.items()},
-                          default_flow_style=True, width=float('inf')).strip()[1:-1]
+    text = yaml.dump({k: list(v) if isinstance(v, tuple) else v for k,v in args.items()}, Dumper=_Dumper,
+                     default_flow_style=True, width=float('inf')).strip()[1:-1]
     return text
 
 def _check_plain(name, value, depth=0):
@@ -245,7 +249,7 @@ class Recipe:
     def to_json(self)->str: return json.dumps(dataclasses.asdict(self), sort_keys=True)
     def to_yaml(self)->str:
         d = {k: list(v) if isinstance(v, tuple) else v for k,v in dataclasses.asdict(self).items()}
-        return yaml.safe_dump(d, sort_keys=False)
+        return yaml.dump(d, Dumper=_Dumper, sort_keys=False)
     @classmethod
     def from_json(cls, text:str): return cls._from(text, _read_json)
     @classmethod

@@ -13,7 +13,7 @@ from multiprocessing import current_process
 from uuid import uuid4
 from joblib import cpu_count, delayed
 from safetensors.torch import save
-from .features import activations
+from .features import activations, prepared_facts
 from .fit import model_of
 from .memory import forget
 from .rates import rate_of, speed_of
@@ -23,7 +23,6 @@ from .report import Results
 from .sets import data_key, on_all, sets_of
 from .trackers import check_tracker, tracked
 from ..core import MLICError, check_choice, parallel, processes
-from ..data.transforms import Preprocessing
 from ..decisions.thresholds import LabelThresholds
 from ..metrics import evaluate, f1
 from ..store import Damaged, atomic, locked, quarantine, read_json, sha256, write_json
@@ -95,7 +94,8 @@ def _run_units(units, store, how, wait):
     with _one_at_a_time:
         _begin(how)
         for recipe,number in units:
-            _end_with_parent()
+            if _is_orphan():
+                return
             identity, folder = _identity(recipe, how['modules']), _folder(recipe, number, store)
             with locked(Path(store)/'locks'/f'{recipe.key}_{folder.name}', wait) as mine:
                 if not mine or _finished(folder, identity):
@@ -113,10 +113,7 @@ def _set_aside_damaged(folder):
 
 _started_by = [] # in a worker process: the process that started it
 
-def _end_with_parent():
-    "A worker process ends here where the process that started it has ended; nobody would read its answer"
-    if _started_by and os.getppid() != _started_by[0]:
-        os._exit(1)
+def _is_orphan()->bool: return bool(_started_by) and os.getppid() != _started_by[0]
 
 def _watch_parent():
     "End a worker process that waits for work with the process that started it; joblib would do so minutes later"
@@ -124,7 +121,7 @@ def _watch_parent():
         return
     _started_by.append(os.getppid())
     def watch():
-        while os.getppid() == _started_by[0]:
+        while not _is_orphan():
             time.sleep(1)
         with _one_at_a_time: # the fold that is at work is finished
             os._exit(1)
@@ -332,9 +329,8 @@ def _pretrain(recipe, file, store, how):
         rate = rate_of(recipe, store, _identity(recipe, how['modules']))
         fitted = model_of(recipe).fit(on_all(recipe), recipe.seed, rate['lr'], store, best=False)
         state = {k: v.contiguous().cpu() for k,v in fitted.model.body.net.state_dict().items()}
-        facts = dict(recipe=dataclasses.asdict(recipe), lr=rate['lr'], data=data_key(recipe))
-        if (prepared := getattr(fitted.model.body, 'preprocessing', Preprocessing())) != Preprocessing():
-            facts['preprocessing'] = prepared._asdict() # the network goes on from weights that were trained so
+        facts = dict(recipe=dataclasses.asdict(recipe), lr=rate['lr'], data=data_key(recipe),
+                     **prepared_facts(fitted.model.body))
         # one entry: safetensors does not keep the order of several, and a recipe counts a weights file by its bytes
         with atomic(file) as tmp:
             tmp.write_bytes(save(state, metadata=dict(pretrained=json.dumps(facts))))
