@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Labels', 'image_loaders', 'check_same_labels', 'labels_of', 'InMemory', 'Pooled', 'Activations', 'activations',
-           'Frozen', 'frozen_body', 'weights_key']
+           'prepared_facts', 'Frozen', 'frozen_body', 'weights_key']
 
 # %% ../../nbs/compare/features.ipynb #6bcd2cae
 import numpy as np, torch
@@ -180,6 +180,14 @@ def _computed(recipe, part, needs, folder):
     with learn.no_bar():
         dl = cache_activations(learn, folder).dls.train
     return dl.store, np.asarray(dl.dataset)
+
+# %% ../../nbs/compare/features.ipynb #ebd34fc2
+def prepared_facts(
+    body, # a backbone
+)->dict: # `preprocessing`; empty where images are prepared as by default
+    "What a weights file has to say of the images that the backbone was trained on"
+    how = getattr(body, 'preprocessing', Preprocessing())
+    return {} if how == Preprocessing() else dict(preprocessing=how._asdict())
 
 # %% ../../nbs/compare/features.ipynb #a44a3e58
 class Frozen(NamedTuple):
