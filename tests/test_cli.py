@@ -112,7 +112,7 @@ def test_compare_a_dataset_file_and_report(work):
 
 def test_train_predict_evaluate(work):
     data = ['tiles/train_v2.csv', '--root', 'tiles/train-jpg']
-    small = ['--arch', 'test_resnet', '--weights', 'none', '--size', 32, '--epochs', 1]
+    small = ['--arch', 'test_resnet', '--weights', 'none', '--size', 32, '--epochs', 1, '--precision', 'bf16']
     status, out, err = run('train', *data, '--out', 'model', *small, '--json')
     assert status == 0, err
     assert set(json.loads(out)['images']) == {'train', 'valid', 'test'}

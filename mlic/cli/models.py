@@ -28,17 +28,21 @@ def _train_options(p):
     p.add_argument('--lr', type=float, help='largest learning rate (default: 3e-3, or 2e-3 with pretrained weights)')
     p.add_argument('--resize', choices=('squish', 'pad', 'crop'), default='squish',
                    help='how an image becomes square (default: squish)')
+    p.add_argument('--precision', choices=('float32', 'bf16', 'fp16'), default='float32',
+                   help="'bf16' is faster on recent processors and GPUs (default: float32)")
     p.add_argument('--seed', type=partial(whole_number, least=0), default=0, help='of sets, weights and batches')
 
 def _train(a):
     from mlic.core import MLICError
     from mlic.deploy.own_images import train_model
+    from mlic.training.policy import Policy
     if min(a.size, a.bs, a.epochs) < 1:
         raise MLICError('--size, --bs and --epochs are 1 or more')
     src = source_of_args(a)
     names = ('arch', 'head', 'loss', 'size', 'bs', 'epochs', 'epochs_head', 'lr', 'resize', 'seed')
     weights = None if a.weights == 'none' else a.weights
-    trained = train_model(src, a.out, weights=weights, **{n: getattr(a, n) for n in names})
+    policy = Policy(precision=a.precision, channels_last=a.precision != 'float32')
+    trained = train_model(src, a.out, weights=weights, policy=policy, **{n: getattr(a, n) for n in names})
     sets = {name: len(rows) for name,rows in zip(trained.split._fields, trained.split)}
     plain = dict(folder=str(trained.path), images=sets, weights=trained.weights, test=trained.scores,
                  validation_f1=trained.validation_f1)
