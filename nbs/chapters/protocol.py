@@ -1,19 +1,19 @@
 """What the chapters share: sizes by profile, pretrained backbones, designs, figures, and the sentences that end one
 
-A chapter asks one question by a *study* (variants on two generated data sets,
-                                          paired over independent replicates), draws
-a *dose and response* (the effect against something the generator lets us set), and ends by `conclude`. Nothing here is
-part of the library: it is what a user's own script would look like.
+A chapter asks one question by a *study* (variants on two generated data sets, paired over independent replicates),
+draws a *dose and response* (the effect against something the generator lets us set), and ends by `conclude`. Nothing
+here is part of the library: it is what a user's own script would look like.
 """
 import json, os
 from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from IPython.display import Markdown, display
 from mlic.compare import Recipe, Results, pretrain, run
-from mlic.compare.sets import sets_of
+from mlic.compare.sets import generates, sets_of
 from mlic.compare.verdicts import judge
 from mlic.core import check_choice
 from mlic.data.synth import truth_scores
+from mlic.interpret.plots import COLOURS
 from mlic.metrics import evaluate
 from mlic.store import locked, write_json
 
@@ -24,13 +24,13 @@ FULL_RATES = (3e-4, 1e-3, 3e-3) # and for a whole network
 
 SIZES = dict(
     quick=dict(n=120, n_valid=60, n_test=200, replicates=2, size=32, epochs=2, bs=16, lr=3e-3),
-    default=dict(n=1200, n_valid=600, n_test=6000, replicates=8, size=64, epochs=12, bs=32, lr=RATES),
+    default=dict(n=1200, n_valid=600, n_test=10_000, replicates=16, size=48, epochs=12, bs=64, lr=RATES),
     full=dict(n=20_000, n_valid=5000, n_test=20_000, replicates=8, size=224, epochs=15, bs=64, lr=RATES))
 PRETRAINING = dict(
     quick=dict(n=120, epochs=1, bs=16, lr=1e-3),
     default=dict(n=2000, epochs=4, bs=32, lr=2e-3),
     full=dict(n=20_000, epochs=10, bs=64, lr=2e-3))
-DIGITS = dict(quick={}, default=dict(n=6000, epochs=2, lr=5e-3), full=dict(n=100_000, epochs=2, lr=5e-3))
+DIGITS = dict(quick={}, default=dict(size=64, n=6000, epochs=2, lr=5e-3), full=dict(n=100_000, epochs=2, lr=5e-3))
 
 def profile()->str:
     "'quick' (does it run?), 'default' or 'full', as MLIC_PROFILE says"
@@ -44,10 +44,8 @@ def by_profile(**values): return values[profile()] # by_profile(quick=2, default
 
 def sets()->list:
     "The two data sets of every question; the published ones in profile full where MLIC_DATA is set"
-    return ['chest_xray14', 'planet'] if profile() == 'full' and os.environ.get('MLIC_DATA') else ['synth_xray',
-                                                                                                   'synth_planet']
-
-def generated(source)->bool: return source.startswith(('synth_', 'digit_'))
+    published = profile() == 'full' and os.environ.get('MLIC_DATA')
+    return ['chest_xray14', 'planet'] if published else ['synth_xray', 'synth_planet']
 
 # ---- recipes -----------------------------------------------------------------------------------------------
 def backbone_of(
@@ -60,11 +58,10 @@ def backbone_of(
 def backbones_of(sources, arch='resnet18')->dict: # source -> for `Recipe.weights`
     "As `backbone_of`, trained side by side"
     def recipe(source):
-        how = {**PRETRAINING[profile()], **({**DIGITS[profile()], 'head': 'multilevel'} if source == 'digit_scenes'
-                                            else {})}
-        return Recipe(source=source, arch=arch, size=SIZES[profile()]['size'], test=0., seed=101
-                      + 1000*master_seed(), **how)
-    own = {s: recipe(s) for s in sources if generated(s)}
+        digits = {**DIGITS[profile()], 'head': 'multilevel'} if source == 'digit_scenes' else {}
+        return Recipe(**{**dict(source=source, arch=arch, size=SIZES[profile()]['size'], test=0.,
+                                seed=101 + 1000*master_seed()), **PRETRAINING[profile()], **digits})
+    own = {s: recipe(s) for s in sources if generates(s)}
     return {**dict.fromkeys(sources, 'imagenet'), **pretrain(own, store(), jobs())}
 
 def base(
@@ -73,7 +70,7 @@ def base(
 )->Recipe:
     "The recipe that a chapter varies: a head on cached activations; sizes by profile"
     fields = dict(source=source, design='replicates', train='head', cache=True, seed=master_seed(), **SIZES[profile()])
-    if not generated(source):
+    if not generates(source):
         for f in ('n_valid', 'n_test', 'replicates'):
             del fields[f]
         fields.update(design='folds', by='group' if source == 'chest_xray14' else 'random')
@@ -164,7 +161,7 @@ def table(
     "Mean ± standard deviation over replicates for each data set; the last row is the ceiling"
     for s,r in results.items():
         t = r.table([m for m in metrics if m in r.to_frame()] + list(more)).drop(columns='caution', errors='ignore')
-        if generated(s):
+        if generates(s):
             t.loc['ceiling'] = pd.Series({m: f'{v:.3f}' for m,v in ceiling(s, r).items() if m in t})
         display(t.fillna('').rename(columns=SHOWN).style.set_caption(s))
         if cautions := {v: c for v,c in r.rates().caution.items() if c}:
@@ -194,8 +191,7 @@ def effect_table(found:dict)->pd.DataFrame: # rows (source, variant)
     return pd.concat(parts, names=['data set', 'variant'])
 
 # ---- figures -----------------------------------------------------------------------------------------------
-# Okabe and Ito: safe for the colour-blind
-PALETTE = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '#999999']
+PALETTE = [*COLOURS, '#999999']
 VERDICTS = dict(higher=('#0072B2', 'o'), lower=('#D55E00', 'o'), equivalent=('#555555', 's'),
                 undecided=('#999999', 'o'))
 _colours = {} # variant -> colour
@@ -234,8 +230,8 @@ def plot_effects(
         ax.set_yticks(range(len(d)), d.index)
         ax.set(title=title, xlabel=f'{metric} minus that of {baseline}', ylim=(len(d) - .5, -.5))
         ax.grid(axis='x', alpha=.3)
-    handles = [plt.Line2D([], [], color=c, marker=m, lw=1.6, label=v, markerfacecolor='white' if v == 'undecided'
-                          else c)
+    face = lambda v, c: 'white' if v == 'undecided' else c
+    handles = [plt.Line2D([], [], color=c, marker=m, lw=1.6, label=v, markerfacecolor=face(v, c))
                for v,(c,m) in VERDICTS.items()]
     fig.legend(handles=handles, loc='outside lower center', ncols=4, frameon=False, fontsize=8)
     return fig
@@ -316,8 +312,7 @@ def how_sure(
     decided = (~all_.verdict.isin(['undecided', 'undefined'])).sum()
     half = ((all_.high - all_.low)/2).max()
     return (f"{decided} of {len(all_)} comparisons are decided; the widest adjusted 95 % interval is ±{half:.3f}, and "
-            f"the "
-            f"design would have found a difference of {all_.detectable.max():.3f} in four of five runs.")
+            f"the design would have found a difference of {all_.detectable.max():.3f} in four of five runs.")
 
 def best(
     results:Results, # the first variant is the baseline

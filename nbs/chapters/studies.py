@@ -13,13 +13,13 @@ WHOLE = dict(train='all', cache=False, tfms=None) # a whole network is trained, 
 def architectures()->dict: # source -> Results
     "Chapter 3: four families of networks from random weights"
     small = by_profile(quick=dict(n=60, n_valid=40, n_test=100, epochs=1),
-                       default=dict(n=240, n_valid=120, n_test=600, replicates=4, size=48, epochs=3, bs=16, lr=2e-3),
+                       default=dict(n=240, n_valid=120, n_test=600, replicates=4, epochs=3, bs=16, lr=2e-3),
                        full=dict(lr=1e-3))
     archs = ('resnet18', 'densenet121', 'seresnet', 'darknet')
     return study({a: dict(arch=a) for a in archs}, weights=None, **WHOLE, **small)
 
 FEW_IMAGES = dict(quick=dict(n=60, n_valid=40, n_test=100, epochs=1),
-                  default=dict(n=300, n_valid=150, n_test=1000, replicates=4, size=48, epochs=4, bs=16), full={})
+                  default=dict(n=300, n_valid=150, n_test=1000, replicates=4, epochs=4, bs=16), full={})
 HEAD_RATES = dict(quick=3e-3, default=(1e-3, 3e-3, 1e-2), full=(1e-3, 3e-3, 1e-2))
 WHOLE_RATE = dict(quick=2e-3, default=2e-3, full=1e-3)
 
@@ -46,16 +46,16 @@ def losses()->dict: # source -> Results
     "Chapter 5: fourteen losses for a linear head"
     names = ('bce', 'wbce', 'focal', 'asl', 'hill', 'poly', 'lsep', 'bpmll', 'hinge', 'warp', 'zlpr', 'twoway',
              'aucm', 'softf1')
-    return study({l: dict(loss=l) for l in names})
+    return study({l: dict(loss=l) for l in names}, **by_profile(quick={}, default=dict(replicates=20), full={}))
 
 @lru_cache
 def heads()->dict: # source -> Results
-    "Chapter 6: heads under BCE; on maps of four positions the spatial ones have nothing to attend to"
-    names = ['linear', 'mlp', 'gating', 'chaining', 'se', 'moe']
-    spatial = by_profile(quick=['csra', 'query'], default=[], full=['csra', 'srn', 'query']) # need maps of some size
-    return study({h: dict(head=h) for h in names + spatial})
+    "Chapter 6: heads under BCE"
+    names = ['linear', 'mlp', 'gating', 'chaining', 'se', 'moe', 'csra']
+    larger = by_profile(quick=['query'], default=[], full=['query', 'srn']) # need maps of some size
+    return study({h: dict(head=h) for h in names + larger})
 
-LEVELS = dict(quick={}, default=dict(n=500, n_valid=200, n_test=1000, replicates=5, epochs=12, lr=3e-3), full={})
+LEVELS = dict(quick={}, default=dict(n=500, n_valid=200, n_test=2000, size=64, bs=32, lr=3e-3), full={})
 LEVEL_HEADS = {h: dict(head=h) for h in ('linear', 'multilevel', 'pyramid', 'fpn')}
 
 @lru_cache
@@ -66,9 +66,8 @@ def levels()->dict: # source -> Results
 @lru_cache
 def classical()->dict: # source -> Results
     "Chapter 9: classical multi-label classifiers on the features that the linear head reads"
-    less = by_profile(quick={}, default=dict(n=600, n_valid=300, n_test=3000, replicates=4), full={})
     names = ('linear', 'br', 'cc', 'ecc', 'lp', 'rakel', '2br', 'mlknn')
-    return study({m: dict(head=m) for m in names}, **less)
+    return study({m: dict(head=m) for m in names}, **by_profile(quick={}, default=dict(replicates=12), full={}))
 
 def threshold_rule(
     source, # name of a data set
