@@ -9,19 +9,21 @@ from subjects import ROOT, modules, public
 TYPES = {
     'array': '''X Y a b boxes d features groups high joint known losses low lrs maps matrix neg p pixels pos positives
         prevalence probs propensity r risk rows sample_weight scores swapped targs u v values view W what wgts x y''',
-    'Tensor': 'logits s z out item',
+    'Tensor': 'aux logits s z out item',
     'str | Path': '''annotations archive bundle checkpoint csv data file folder path public_key root signed_by store
         table weights''',
-    'str | Path | Image | array': 'image', 'Axes | Image': 'picture', 'str | array': 'by', 'str | list': 'label_col',
-    'str': '''average baseline cell column desc field fname fname_col form format group_col image_col kind label name on
-        reference reduction sep split_col text track tracker variant where why''',
+    'str | Path | Image | array': 'image', 'str | Path | list': 'images', 'Axes | Image': 'picture',
+    'str | array': 'by', 'str | list': 'label_col',
+    'str': '''arch average baseline cell column desc field fname fname_col form format group_col image_col kind label
+        name on reference reduction sep split_col text track tracker variant where why''',
     'list': '''arrays aux_losses bars fnames histories item_tfms items keys kinds labels metrics models names params
         stages states tfms unknown vocab vocabs''',
-    'dict': 'args bold defaults differences fitted head_args info kwargs marks ranks vary',
-    'int': 'K N coming epoch i least n n_jobs n_labels number pairs random_state samples seed size total white',
+    'dict': 'args bold cfg defaults differences fitted head_args info kwargs marks ranks vary',
+    'int': '''K N channels coming epoch height i least n n_jobs n_labels number pairs random_state samples seed
+        size total white width''',
     'float': 'alpha cd crop cu cv delta dependence level precision positive_rate recall ru rv shrink similarity weight',
     'int | array': 'k', 'float | dict': 'df', 'float | array | Thresholder': 'threshold thresholds',
-    'str | tuple': 'needs pool', 'Callable': 'f loss make metric parts', 'Axes': 'ax', 'Recipe': 'recipe',
+    'str | tuple': 'needs pool', 'Callable': 'f get loss make metric parts', 'Axes': 'ax', 'Recipe': 'recipe',
     'Recipe | dict': 'recipes', 'Results': 'results', 'Learner': 'learn', 'DataLoaders': 'dls', 'DataFrame': 'game',
     'Source': 'src sources', 'torch.nn.Module': 'body head model net', 'Sets': 'sets', 'Iterable': 'batch gen jobs',
     'sklearn estimator': 'base estimator', 'Generator': 'rng', 'numpy.dtype': 'dtype', 'Predictor': 'predictor',

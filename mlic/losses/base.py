@@ -114,7 +114,11 @@ class MLICLoss(nn.Module):
 class ElementLoss(MLICLoss):
     "An element-wise loss, a sum over image and label; with `reduction='none'` (N,K), unknown elements are 0"
     soft = True
-    def soft_terms(self, s, y, known):
+    def soft_terms(self,
+        s, # (N,K) logits
+        y, # (N,K) soft targets from 0 to 1
+        known, # (N,K) of bool
+    ): # (N,K)
         "Linear between what a positive and what a negative would cost"
         one, zero = torch.ones_like(y), torch.zeros_like(y)
         return y*self.terms(s, one, known) + (1-y)*self.terms(s, zero, known)

@@ -30,7 +30,10 @@ class Head(nn.Module):
         "Declare the auxiliary losses; weights below 0 or with a sum of 1 or more are an `MLICError`"
         self.aux_losses = check_aux_losses(aux_losses, type(self).__name__)
 
-    def with_aux(self, logits, *aux):
+    def with_aux(self,
+        logits, # (N,K)
+        *aux, # auxiliary outputs, each (N,K)
+    ): # as a head's `forward` returns it
         "`(logits, aux)` in training mode, where there are auxiliary outputs; otherwise `logits`"
         return (logits, aux) if self.training and aux else logits
 
