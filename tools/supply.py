@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS, LOCK, DIST = ROOT/'constraints.txt', ROOT/'constraints.lock', ROOT/'dist'
-EXTRAS = 'dev', 'dask', 'accelerate', 'onnx', 'app', 'serve', 'dicom', 'parquet', 'sign', 'audit' # what `make test` installs
+EXTRAS = 'dev', 'dask', 'accelerate', 'onnx', 'app', 'serve', 'dicom', 'parquet', 'sign', 'audit' # of `make test`
 PYTHON = '3.11.5' # the oldest for which the packages of constraints.txt are there
 HEADER = '''# Every package that `make` installs, with the SHA-256 of each of its files, for every platform.
 # Written from constraints.txt by `python tools/supply.py lock`; do not edit.
