@@ -21,7 +21,7 @@ GUIDES = { # caption: pages of nbs/pages in the order of a reader's work
     'Start': ['install', 'tutorial', 'gallery', 'course'],
     'Your data': ['own_csv', 'imbalanced_labels', 'partial_labels', 'missing_positives', 'many_labels', 'small_objects',
                   'capacity'],
-    'Training': ['choosing_loss', 'your_own', 'mixup', 'test_time_augmentation', 'ensembles', 'mixed_precision',
+    'How to train': ['choosing_loss', 'your_own', 'mixup', 'test_time_augmentation', 'ensembles', 'mixed_precision',
                  'several_gpus', 'resuming', 'cluster'],
     'Decisions and results': ['choosing_thresholds', 'reading_results', 'paper'],
     'Use a model': ['deploy'],
@@ -60,7 +60,8 @@ KEYWORDS = { # words that people type, beyond those of the title: they lead to t
     'losses/ranking': 'lsep formula, ranking loss, warp', 'losses/elementwise': 'asymmetric, asl, focal, bce',
     'interpret/maps': 'class activation map, cam, grad-cam, heat map', 'cli/index': 'cli, command line',
 }
-MOVED = {ROOT/'bench'/'RESULTS.md': 'pages/speed', ROOT/'CONTRIBUTING.md': 'pages/contributing'} # from outside nbs/
+MOVED = {ROOT/'bench'/'RESULTS.md': 'pages/speed', ROOT/'CONTRIBUTING.md': 'pages/contributing',
+         ROOT/'SECURITY.md': 'pages/security'} # from outside nbs/
 
 
 # ---- which pages there are ----------------------------------------------------------------------------------
@@ -76,7 +77,8 @@ def site():
     res.append(('Results', [('pages/results', PAGES/'results.md'), ('pages/speed', ROOT/'bench'/'RESULTS.md')]))
     res.append(('Reference', [('api', None)]))
     res += [(caption, [(page(notebook(m)), notebook(m)) for m in names]) for caption, names in ordered().items()]
-    about = [(page(p), p) for p in there(ABOUT)] + [('pages/contributing', ROOT/'CONTRIBUTING.md')]
+    outside = [(MOVED[p], p) for p in (ROOT/'CONTRIBUTING.md', ROOT/'SECURITY.md')]
+    about = [(page(p), p) for p in there(ABOUT)] + outside
     return [(c, ps) for c, ps in [*res, ('About', about)] if ps]
 
 
