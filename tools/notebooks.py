@@ -324,7 +324,7 @@ def test():
     tmp, counts = tempfile.mkdtemp(prefix='mlic_test_'), []
     files = {f'{p.relative_to(ROOT)}': p for p in sorted((ROOT/'tests').glob('test_*.py'))}
     jobs = [(name, lambda p=p: test_file(p, tmp, counts)) for name, p in files.items()]
-    jobs.sort(key=lambda job: 'docs' not in job[0]) # the longest
+    jobs.sort(key=lambda job: not re.search('docs|pages', job[0])) # the longest
     jobs += [(f'{p.relative_to(ROOT)} (quick)', lambda p=p: test_chapter(p, tmp)) for p in chapters()]
     jobs += [(f'{p.relative_to(ROOT)}', lambda p=p: test_library(p, tmp)) for p in library()]
     jobs += [(re.split('[:;]', f.__doc__)[0], f) for f in (check_sync, check_clean, check_wheel)]
