@@ -9,7 +9,7 @@ NBS, CHAPTERS, RESULTS = ROOT/'nbs', ROOT/'nbs'/'chapters', ROOT/'results'
 FLAGS = ['slow', 'cuda']
 TIMES = ROOT/'.venv'/'test_times.json' # seconds of each test the last time: the longest starts first
 # seconds of each chapter on one core, from which the time left is estimated before a run has measured its own
-SECONDS = {'01': 15, '02': 180, '03': 360, '04': 800, '05': 110, '06': 350, '07': 40, '08': 590, '09': 140, '10': 50}
+SECONDS = {'01': 15, '02': 150, '03': 350, '04': 800, '05': 700, '06': 300, '07': 70, '08': 600, '09': 200, '10': 250}
 FIRST = ('05', '03') # they share no backbone and no activations; others read what 05 computes
 # in workers of a kernel, whose stderr is the console
 QUIET = 'ignore::FutureWarning:torch.jit._script,ignore::UserWarning:mlic.models.backbones'
