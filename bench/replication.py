@@ -55,14 +55,19 @@ if __name__ == '__main__':
     share = both.outcome.value_counts(normalize=True).reindex(OUTCOMES).fillna(0)
     text = f"""# Do the findings replicate?
 
-All chapters were run with two master seeds, which draw all data, weights and batches anew (pretrained backbones
-included). Of {len(both)} verdicts {share['the same']:.1%} are the same. Of another {share['negligible both times']:.1%}
+The chapters below were run with two master seeds, which draw all data, weights and batches anew (pretrained backbones
+and the images that learning rates are chosen on included). Of {len(both)} verdicts {share['the same']:.1%} are the
+same. Of another {share['negligible both times']:.1%}
 both intervals lie within ±{MARGIN}, and one run alone has found the sign. {share['undecided once']:.1%} are undecided
 in one of the runs, {share['decided differently']:.1%} are decided differently (equivalent in one, beyond the margin
 in the other), {share['flipped']:.1%} flipped from higher to lower or back. *widest* is the largest half-width of an
 adjusted 95 % interval of the first run.
 
 {table(both).to_markdown()}
+
+By family:
+
+{table(both.assign(chapter=both.chapter + ', ' + both.family)).to_markdown()}
 
 ## Verdicts that differ
 
