@@ -84,6 +84,17 @@ class WeakNegativeLoss(MissingLoss):
         return y*_pos(s) + (1-y)*torch.where(missing, w, 1.).to(s)*_neg(s)
 
 # %% ../../nbs/losses/missing.ipynb #f5c0e016
+def _mean_positives(Y): return float((torch.as_tensor(Y) == 1).sum(1).double().mean())
+
+def _expected(loss, s, y, missing, known):
+    "Log loss of what was annotated, and the squared distance of the mean probability from the expected one"
+    if loss.positives is None:
+        raise MLICError(f"{type(loss).__name__} needs the expected number of positives of an image: give positives=, "
+                        "or call fit(Y) with the training targets")
+    p, n = torch.sigmoid(s), s.numel() if known is None else known.sum().clamp_min(1)
+    mean = (p if known is None else p*known).sum()/n
+    return y*_pos(s) + (1-y)*torch.where(missing, 0., 1.)*_neg(s) + (mean - loss.positives/s.shape[1])**2
+
 @LOSSES.register('epr')
 class ExpectedPositiveLoss(MissingLoss):
     "Log loss of the positives, and a penalty that keeps the expected number of positives (Cole 2021, EPR)"
@@ -99,15 +110,9 @@ class ExpectedPositiveLoss(MissingLoss):
     ):
         "Take the mean number of annotated positives, where none was given; it is too low where many are missing"
         if self.positives is None:
-            self.positives = float((torch.as_tensor(Y) == 1).sum(1).double().mean())
+            self.positives = _mean_positives(Y)
         return self
-    def assumed(self, s, y, missing, known):
-        if self.positives is None:
-            raise MLICError("ExpectedPositiveLoss needs the expected number of positives of an image: give positives=, "
-                            "or call fit(Y) with the training targets")
-        p, n = torch.sigmoid(s), s.numel() if known is None else known.sum().clamp_min(1)
-        mean = (p if known is None else p*known).sum()/n
-        return y*_pos(s) + (1-y)*torch.where(missing, 0., 1.)*_neg(s) + (mean - self.positives/s.shape[1])**2
+    def assumed(self, s, y, missing, known): return _expected(self, s, y, missing, known)
 
 # %% ../../nbs/losses/missing.ipynb #24d1d4cd
 @LOSSES.register('role')
@@ -129,7 +134,7 @@ class ROLELoss(RememberingLoss):
         "Begin the estimates: .995 for what is annotated, between .4 and .6 at random for what is not"
         Y = torch.as_tensor(Y)
         if self.positives is None:
-            self.positives = float((Y == 1).sum(1).double().mean())
+            self.positives = _mean_positives(Y)
         random = torch.rand(Y.shape, generator=torch.Generator().manual_seed(self.seed))
         logits = math.log(.6/.4)*(2*random - 1)
         logits[Y == 1] = math.log(.995/.005)
@@ -146,12 +151,7 @@ class ROLELoss(RememberingLoss):
         known, # (N,K) of bool; None: all
     ): # (N,K)
         "Loss of the network's or the estimates' logits `z`, given the probabilities of the other"
-        if self.positives is None:
-            raise MLICError("ROLELoss needs the expected number of positives of an image: give positives=, or call "
-                            "fit(Y) with the training targets")
-        p, n = torch.sigmoid(z), z.numel() if known is None else known.sum().clamp_min(1)
-        mean = (p if known is None else p*known).sum()/n
-        x = y*_pos(z) + (1-y)*torch.where(missing, 0., 1.)*_neg(z) + (mean - self.positives/z.shape[1])**2
+        x = _expected(self, z, y, missing, known)
         return x if other is None else x + other*_pos(z) + (1-other)*_neg(z)
     def assumed(self, s, y, missing, known):
         if self.rows is None:
