@@ -20,6 +20,7 @@ from ..core import MLICError, check_choice
 from ..data.images import image_mode, open_image
 from ..interpret import MultiLabelInterpretation
 from ..metrics import average_precision
+from ..metrics.averages import mean_defined
 from ..store import atomic
 
 # %% ../../nbs/compare/webpage.ipynb #1735eab4
@@ -59,18 +60,12 @@ def label_intervals(
         drawn.append(np.concatenate([ap(sample_weight=w) for w in resamples(len(probs), n, groups, seed + shift)]))
         positives = (np.asarray(targs) == 1).sum(0)
         count = positives if on == 'test' else count + positives
-    values, drawn = (_mean_defined(np.array(v)) for v in (values, drawn))
+    values, drawn = (mean_defined(np.moveaxis(np.array(v), 0, -1)) for v in (values, drawn))
     tail = (1 - level)/2
     with np.errstate(all='ignore'):
         low, high = (pd.DataFrame(drawn).quantile(q).to_numpy() for q in (tail, 1 - tail))
     return pd.DataFrame(dict(images=count, ap=values, low=low, high=high), index=pd.Index(found[0].facts['vocab'],
                                                                                          name='label'))
-
-def _mean_defined(values):
-    "Mean over the first axis of what is defined"
-    known = ~np.isnan(values)
-    n = known.sum(0)
-    return np.where(n > 0, np.where(known, values, 0).sum(0)/np.maximum(n, 1), np.nan)
 
 # %% ../../nbs/compare/webpage.ipynb #a87674ac
 _PAGE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string('''<!DOCTYPE html>
