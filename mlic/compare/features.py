@@ -139,12 +139,12 @@ def activations(
     "The activations of a source, from memory, from the store, or computed now"
     body = frozen_body(recipe, part)
     key = sha256(str([part.key, body.key, recipe.size, needs]).encode())[:16]
-    if needs == 'pooled' and (recipe.size//body.body.stages[-1].stride)**2 <= _SMALL_MAP:
+    side = -(-recipe.size//body.body.stages[-1].stride) # of the last map
+    if needs == 'pooled' and side**2 <= _SMALL_MAP:
         return kept(('activations', key), lambda: _pooled(activations(recipe, part, 'last', store)))
     return kept(('activations', key), lambda: _opened(recipe, part, needs, Path(store)/'activations', key))
 
-def _pooled(held):
-    return _quick(held._replace(store=Pooled(held.store)))
+def _pooled(held): return _quick(held._replace(store=Pooled(held.store)))
 
 def _quick(held):
     "The same, in memory unless it is large"
